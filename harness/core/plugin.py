@@ -1,0 +1,188 @@
+"""What a plugin file must offer, family by family. The file's name is the plugin's name; its last line is ``PLUGIN = ClassName``.
+
+A plugin class is an ``Options`` (a frozen pydantic model whose fields are the YAML options) that has the members of its family's
+protocol. Heavy packages are imported inside its methods. The first line of its docstring is its help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.core.artifact import Dataset, ModelArtifact
+from harness.core.estimate import Absent, Direction
+from harness.core.measurement import Run, SessionFacts, Slice
+from harness.core.units import Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.core.result import RunResult
+
+
+class Options(BaseModel):
+    """The base of every plugin class: its fields are the YAML options, frozen, unknown keys refused.
+
+    ``extra`` is the pip extra that brings the packages it needs; ``packages`` are the distributions whose versions change what it
+    produces (they enter the content digest); ``short`` is the field that a plain string sets (``onnx: model.onnx``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    extra: ClassVar[str | None] = None
+    packages: ClassVar[tuple[str, ...]] = ()
+    short: ClassVar[str | None] = None
+
+
+DataRole = Literal["evaluation", "calibration", "training"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """What a source or a pass works with.
+
+    ``folder`` is empty and becomes the artifact's folder; write nowhere else. ``scenario_folder`` is where relative paths start and
+    ``root`` what they must stay inside. ``args`` are the scenario's ``model.args``. ``data(role)`` loads a data set or raises
+    CannotMeasure naming the key to add. ``seed`` is the scenario's. ``device`` is where training may run ("cpu", "cuda").
+    """
+
+    folder: Path
+    scenario_folder: Path
+    root: Path
+    args: Mapping[str, object]
+    data: Callable[[DataRole], Dataset]
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """What decides a source's outcome, found without running anything: ``code`` files (followed through their imports inside the
+    project) and ``files`` (hashed as they are), and ``names`` for what lies elsewhere (a hub id with its revision)."""
+
+    code: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Where a model comes from."""
+
+    def depends_on(self, scenario_folder: Path) -> SourceFiles: ...
+    def load(self, context: BuildContext) -> ModelArtifact: ...
+
+
+class Pass(Protocol):
+    """One transformation. ``accepts`` are the artifact formats that it takes; ``needs`` the data sets that it reads."""
+
+    accepts: ClassVar[tuple[str, ...]]
+    produces: ClassVar[str]
+    needs: ClassVar[tuple[DataRole, ...]]
+
+    def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a session runs: "cpu", "cuda" or "cuda:1", and the threads that the runtime is told to use."""
+
+    name: str
+    threads: int
+
+
+class Session(Protocol):
+    """The system under test. Only ``run`` is timed; it returns when the device has finished.
+
+    ``prepare`` turns a batch (input name -> array, batch axis first) into what ``run`` takes; ``outputs`` turns what ``run`` gave into arrays,
+    the principal output first.
+    """
+
+    facts: SessionFacts
+
+    def prepare(self, batch: Mapping[str, NDArray[np.generic]]) -> object: ...
+    def run(self, prepared: object) -> object: ...
+    def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]: ...
+
+
+class Runtime(Protocol):
+    """Opens artifacts. ``preload`` imports the framework (not timed, not counted as the model's memory). ``open`` is timed as load
+    time; what was asked for and is not what runs is a CannotMeasure, never a silent fall-back."""
+
+    accepts: ClassVar[tuple[str, ...]]
+    devices: ClassVar[tuple[str, ...]]
+
+    def preload(self) -> None: ...
+    def open(self, artifact: ModelArtifact, device: Device) -> AbstractContextManager[Session]: ...
+
+
+class Load(Protocol):
+    """Decides when queries are issued inside a worker. ``prepared`` are batches in turn; ``clock`` is in integer ns."""
+
+    def take_slice(self, run: Callable[[object], object], prepared: Sequence[object], queries: int, clock: Callable[[], int]) -> Slice: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Outputs over the whole evaluation set. ``outputs[0]`` is the principal output, sample axis first; ``targets`` as the data gave."""
+
+    outputs: tuple[NDArray[np.generic], ...]
+    targets: NDArray[np.generic] | None
+    task: str
+
+
+class LaunchMetric(Protocol):
+    """A number of each launch (timings, memory). ``tolerance`` None: told, not gated unless the scenario says so.
+
+    ``of_run`` gives the launch's figure in ``unit``; ``log_ratio`` compares the two launches of a pair (natural logarithm of candidate /
+    baseline), by slices where the metric allows it.
+    """
+
+    kind: ClassVar[Literal["launch"]]
+    unit: ClassVar[Unit]
+    better: ClassVar[Direction]
+    tolerance: ClassVar[float | None]
+    floor: ClassVar[float]
+
+    def of_run(self, run: Run, batch_size: int) -> float | Absent: ...
+    def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent: ...
+
+
+class SampleMetric(Protocol):
+    """A score of each evaluation sample (accuracy, agreement); its value is the mean. ``tolerance`` is a difference.
+
+    ``reference`` are the reference recipe's predictions on the same samples, for metrics of fidelity (``needs_reference``).
+    """
+
+    kind: ClassVar[Literal["sample"]]
+    unit: ClassVar[Unit]
+    better: ClassVar[Direction]
+    tolerance: ClassVar[float | None]
+    floor: ClassVar[float]
+    needs_reference: ClassVar[bool]
+
+    def scores(self, predictions: Predictions, reference: Predictions | None) -> NDArray[np.float64] | Absent: ...
+
+
+class ExactMetric(Protocol):
+    """A number of the artifact that does not vary (bytes on disk)."""
+
+    kind: ClassVar[Literal["exact"]]
+    unit: ClassVar[Unit]
+    better: ClassVar[Direction]
+    tolerance: ClassVar[float | None]
+    floor: ClassVar[float]
+
+    def of_artifact(self, artifact: ModelArtifact) -> float: ...
+
+
+class Report(Protocol):
+    """A pure function of the result."""
+
+    file_name: ClassVar[str]
+
+    def render(self, result: RunResult) -> bytes: ...

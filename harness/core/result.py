@@ -1,0 +1,151 @@
+"""What is saved and what reports are made from.
+
+Schema history of the saved result (``SCHEMA``):
+  1  first version
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.core.artifact import AppliedStep
+from harness.core.comparison import Comparison, NullControl, SlaFinding, Verdict
+from harness.core.environment import Environment
+from harness.core.estimate import Absent, Estimate
+from harness.core.measurement import Failure, SessionFacts
+
+SCHEMA = 1
+
+
+class TrialState(StrEnum):
+    """What happened to a trial.
+
+    MEASURED: compared with its baseline, or measured by ``run``. NEW: measured, no baseline yet. UNCHANGED: its content equals its baseline's,
+    so it was not measured. SKIPPED: its hardware target is another machine. FAILED: could not be built or measured.
+    """
+
+    MEASURED = "MEASURED"
+    NEW = "NEW"
+    UNCHANGED = "UNCHANGED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSketch:
+    """One launch in little: quantiles of its query latencies in ns at ``QUANTILES``, how many queries, and its other figures.
+
+    ``quantiles_ns`` is empty where the load does not time single queries.
+    """
+
+    pair: int
+    queries: int
+    duration_ns: int
+    quantiles_ns: tuple[int, ...]
+    load_ns: int
+    first_call_ns: int
+    memory_bytes: int
+    steady: bool
+
+
+QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """The latencies of one arm: a sketch of every launch, and at most 2,000 latencies in ns, evenly taken from all launches in order."""
+
+    arm: str
+    launches: tuple[LaunchSketch, ...]
+    sample_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What went into a trial. ``source`` is the digest of what the user controls (code, arguments, weights, data, passes, runtime
+    options, seed); ``toolchain`` are versions of packages and digests of plugin files; ``digest`` is over both."""
+
+    digest: str
+    source: str
+    toolchain: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One evaluation sample whose answer changed from baseline to candidate."""
+
+    sample: int
+    target: str
+    baseline: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are."""
+
+    id: str
+    scenario: str
+    recipe: str
+    hardware: str
+    device: str
+    batch_size: int
+    load: str
+    passes: tuple[str, ...]
+    runtime: str
+    is_reference: bool
+    state: TrialState
+    verdict: Verdict | None
+    reason: str
+    content: Content | None = None
+    environment_key: str | None = None
+    steps: tuple[AppliedStep, ...] = ()
+    facts: SessionFacts | None = None
+    estimates: tuple[Estimate, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    changes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def estimate(self, metric: str) -> Estimate | None:
+        return next((estimate for estimate in self.estimates if estimate.metric == metric), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioText:
+    """A scenario as it was when it ran; ``path`` is relative to the project."""
+
+    name: str
+    path: str
+    text: str
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of ``harness run`` or ``harness gate``: everything that a report, a baseline or another program needs.
+
+    Times are ISO 8601 in UTC. ``headline`` is the verdict in one sentence. ``notes`` are warnings for the whole run.
+    """
+
+    schema: int
+    program_version: str
+    id: str
+    command: str
+    started_at: str
+    finished_at: str
+    seed: int
+    environment: Environment
+    scenarios: tuple[ScenarioText, ...]
+    verdict: Verdict
+    exit_code: int
+    headline: str
+    trials: tuple[TrialRecord, ...]
+    comparisons: tuple[Comparison, ...]
+    sla: tuple[SlaFinding, ...]
+    null_control: NullControl | None = None
+    notes: tuple[str, ...] = ()
