@@ -48,8 +48,8 @@ def environment_key(
 ) -> str:
     """Twelve hex digits that must be equal before two stored timings may be compared.
 
-    Over CPU model and count, cores and threads used, memory in whole GiB, operating system, and for a device other than the CPU the GPU
-    and its driver, with the versions of the packages that take part. Two hosts of one cloud instance type share a key; a new driver does not.
+    Over CPU model and count, cores and threads used, memory in whole GiB, operating system, and for a device other than the CPU
+    the GPU and its driver, with the versions of the packages that take part. Two hosts of one cloud instance type share a key.
     """
     facts = {
         "cpu": environment.cpu_model,

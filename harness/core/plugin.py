@@ -98,8 +98,8 @@ class Device:
 class Session(Protocol):
     """The system under test. Only ``run`` is timed; it returns when the device has finished.
 
-    ``prepare`` turns a batch (input name -> array, batch axis first) into what ``run`` takes; ``outputs`` turns what ``run`` gave into arrays,
-    the principal output first.
+    ``prepare`` turns a batch (input name -> array, batch axis first) into what ``run`` takes; ``outputs`` turns what ``run`` gave
+    into arrays, the principal output first.
     """
 
     facts: SessionFacts

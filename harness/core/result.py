@@ -22,8 +22,8 @@ SCHEMA = 1
 class TrialState(StrEnum):
     """What happened to a trial.
 
-    MEASURED: compared with its baseline, or measured by ``run``. NEW: measured, no baseline yet. UNCHANGED: its content equals its baseline's,
-    so it was not measured. SKIPPED: its hardware target is another machine. FAILED: could not be built or measured.
+    MEASURED: compared with its baseline, or measured by ``run``. NEW: measured, no baseline yet. UNCHANGED: its content equals its
+    baseline's, so it was not measured. SKIPPED: its hardware target is another machine. FAILED: could not be built or measured.
     """
 
     MEASURED = "MEASURED"

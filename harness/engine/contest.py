@@ -1,0 +1,146 @@
+"""Screen every changed trial, confirm the suspects with fresh launch pairs, stop when the answer is clear.
+
+screen    5 launch pairs of each; a metric whose one-sided 80 % bound lies on the worse side is suspect
+confirm   fresh pairs, in the same job: only these may show a regression; looked at after a fixed list of pair counts, each look with
+          its own share of the error allowed to the job (family 1 %, Holm over all that is compared)
+stop      when every gated metric is decided, or the trial's budget is spent
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.core.comparison import Comparison, Verdict
+from harness.core.estimate import Absent
+from harness.core.measurement import Failure, Measurement, Run
+from harness.engine.compare import FAMILY_ALPHA, LaunchEvidence, compare_launches, is_suspect
+from harness.engine.evaluate import launch_figures, launch_log_ratios
+from harness.engine.measure import Procedure, launch
+from harness.engine.workers import WorkerFailed
+from harness.stats.sequential import Looks
+
+if TYPE_CHECKING:
+    from harness.engine.protocol import Subject
+    from harness.engine.rules import Rule
+
+SCREEN_PAIRS = 5
+METHOD = "paired slices: t interval on launch pairs"
+NULL_SUFFIX = " (null control)"
+
+Record = Callable[[str, Run | Failure], None]
+"""Told of every launch as soon as it is finished: trial, and the run or its failure."""
+
+
+@dataclass(slots=True)
+class Contest:
+    """One trial's two arms, what was measured of them so far, and what is decided."""
+
+    trial: str
+    arms: Mapping[str, Subject]
+    rules: Sequence[Rule]
+    procedure: Procedure
+    seed: int
+    load: str
+    runs: dict[str, list[Run]] = field(default_factory=lambda: {"baseline": [], "candidate": []})
+    failure: Failure | None = None
+    spent_s: float = 0.0
+    screened: int = 0
+    suspects: frozenset[str] = frozenset()
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+
+    def take_pair(self, record: Record, clock: Callable[[], float]) -> bool:
+        """Measure one more launch pair; False when a launch failed, which ends the contest."""
+        begin = clock()
+        try:
+            pair = launch(self.arms, len(self.runs["candidate"]), self.procedure, self.seed)
+        except WorkerFailed as error:
+            self.failure = error.failure
+            record(self.trial, error.failure)
+            return False
+        finally:
+            self.spent_s += clock() - begin
+        for arm, run in pair.items():
+            self.runs[arm].append(run)
+            record(self.trial, run)
+        return True
+
+    def measurement(self, arm: str) -> Measurement:
+        subject = self.arms[arm]
+        failures = (self.failure,) if self.failure else ()
+        return Measurement(self.trial, subject.batch_size, self.load, tuple(self.runs[arm]), failures)
+
+    def log_ratios(self, rule: Rule) -> list[float] | Absent:
+        return launch_log_ratios(rule.metric, self.measurement("baseline"), self.measurement("candidate"))
+
+    def find_suspects(self) -> None:
+        self.screened = len(self.runs["candidate"])
+        found = {rule.metric: self.log_ratios(rule) for rule in self.rules}
+        self.suspects = frozenset(rule.metric for rule in self.rules if isinstance(r := found[rule.metric], list) and is_suspect(rule, r))
+
+    def look(self, alpha: float) -> None:
+        """Decide what this look can decide; what was decided for good by an earlier look stays."""
+        for rule in self.rules:
+            known = self.comparisons.get(rule.metric)
+            if known is not None and known.verdict is Verdict.REGRESSED:
+                continue
+            ratios = self.log_ratios(rule)
+            if isinstance(ratios, Absent):
+                continue
+            suspect = rule.metric in self.suspects
+            fresh = len(ratios) - self.screened if suspect else 0
+            figures = [launch_figures(rule.metric, self.measurement(arm)) for arm in ("baseline", "candidate")]
+            evidence = LaunchEvidence(ratios, figures[0], figures[1], fresh)
+            comparison = compare_launches(self.trial, rule, evidence, alpha, METHOD)
+            if suspect and fresh < 2 or (comparison.verdict is Verdict.REGRESSED and not suspect):
+                comparison = compare_launches(self.trial, rule, evidence, alpha, METHOD, may_be_red=False)
+            self.comparisons[rule.metric] = comparison
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing more is to be learned: every gated metric that can be compared has a verdict."""
+        return self.failure is not None or all(comparison.verdict is not Verdict.INCONCLUSIVE for comparison in self.comparisons.values())
+
+
+def screen_and_confirm(
+    contests: Sequence[Contest],
+    *,
+    budget_s: float,
+    record: Record,
+    step: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Carry every contest to its end; results are in the contests. ``budget_s`` is each trial's, in seconds."""
+    for contest in contests:
+        for number in range(SCREEN_PAIRS):
+            step(f"{contest.trial}: screening, launch pair {number + 1} of {SCREEN_PAIRS}")
+            if not contest.take_pair(record, clock):
+                break
+        contest.find_suspects()
+    standing = sum(len(contest.suspects) for contest in contests)
+    for contest in contests:
+        confirmed = confirm(contest, standing, budget_s=budget_s, record=record, step=step, clock=clock)
+        standing = max(1, standing - confirmed)  # Holm: what has been rejected no longer shares the error
+
+
+def confirm(
+    contest: Contest, standing: int, *, budget_s: float, record: Record, step: Callable[[str], None], clock: Callable[[], float]
+) -> int:
+    """Fresh pairs until the answer is clear or the budget is spent; how many regressions were shown."""
+    looks = Looks(FAMILY_ALPHA / max(1, standing))
+    contest.look(looks.alpha(0))
+    number = 0
+    while not contest.clear and contest.spent_s + _pair_s(contest) <= budget_s:
+        number += 1
+        step(f"{contest.trial}: {'confirming' if contest.suspects else 'deciding'}, fresh launch pair {number}")
+        if not contest.take_pair(record, clock):
+            break
+        if (index := looks.index_at(number)) is not None:
+            contest.look(looks.alpha(index))
+    return sum(comparison.verdict is Verdict.REGRESSED for comparison in contest.comparisons.values())
+
+
+def _pair_s(contest: Contest) -> float:
+    return contest.spent_s / max(1, len(contest.runs["candidate"]))

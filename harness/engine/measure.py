@@ -1,0 +1,116 @@
+"""One launch pair: both arms alive in workers of their own on the same cores, asked in turn for slices.
+
+The launch is the unit of evidence. Measured with pinned, alternating slices, the ratio of two arms varies by about 1 % from launch pair to
+launch pair where independent launches vary by 15 %; a single arm goes through the same procedure.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.measurement import Run, Slice
+from harness.engine import protocol
+from harness.engine.workers import THIS_PYTHON, Seat, Worker
+
+if TYPE_CHECKING:
+    from harness.core.scenario import MeasureSpec
+    from harness.engine.protocol import Opened, Subject
+
+SLICE_NS = 30_000_000
+"""Slices of a few tens of milliseconds: long against the timer, short against a neighbour's bursts."""
+MIN_SLICES = 6
+WARM_UP_CALLS = 3
+UNSTEADY = 0.10
+"""A launch whose halves differ by more than this is called unsteady."""
+PADDING_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """How launches are made: the folder for worker logs, the times, and each arm's interpreter where it is not ours."""
+
+    logs: Path
+    times: MeasureSpec
+    pythons: Mapping[str, Path]
+
+    @property
+    def timeout_s(self) -> float:
+        return self.times.timeout / 1e9
+
+
+def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: int) -> dict[str, Run]:
+    """Measure one process launch of each arm ("baseline" and "candidate", or one of them), alternating slices in random order.
+
+    The number of queries in a slice is calibrated on the baseline (the only arm, where there is one) and frozen for both. Raises
+    WorkerFailed, with the arm in its stage, when a worker does not answer: nothing of the pair is then evidence.
+    """
+    draw = random.Random(f"{seed}/{pair}")
+    padding = draw.randrange(PADDING_BYTES)
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for arm, subject in arms.items():
+            log = procedure.logs / f"{arm}-{pair:03d}.log"
+            seat = Seat(arm, subject.cores, subject.threads, log, procedure.pythons.get(arm, THIS_PYTHON), padding)
+            workers[arm] = stack.enter_context(Worker(seat))
+            workers[arm].tell(protocol.Preload(subject))  # imports of both arms overlap; nothing is timed yet
+        for arm in workers:
+            workers[arm].answer(protocol.Done, timeout_s=procedure.timeout_s)
+
+        order = list(workers)
+        draw.shuffle(order)
+        opened = {arm: workers[arm].ask(protocol.Open(), protocol.Opened, timeout_s=procedure.timeout_s) for arm in order}
+        warm = protocol.WarmUp(round(procedure.times.warm_up), WARM_UP_CALLS)
+        warmed = {
+            arm: workers[arm].ask(warm, protocol.WarmedUp, timeout_s=procedure.timeout_s + procedure.times.warm_up / 1e9) for arm in order
+        }
+
+        query_ns = warmed["baseline" if "baseline" in warmed else order[0]].query_ns
+        queries, count = slices_of(query_ns, procedure.times.duration)
+        slices: dict[str, list[Slice]] = {arm: [] for arm in workers}
+        for _ in range(count):
+            draw.shuffle(order)
+            for arm in order:
+                taken = workers[arm].ask(protocol.TakeSlice(queries), protocol.SliceTaken, timeout_s=procedure.timeout_s)
+                slices[arm].append(taken.slice)
+        finished = {arm: workers[arm].ask(protocol.Finish(), protocol.Finished, timeout_s=procedure.timeout_s) for arm in order}
+    return {
+        arm: _run(pair, arm, subject, opened[arm], warmed[arm].calls, finished[arm], tuple(slices[arm])) for arm, subject in arms.items()
+    }
+
+
+def slices_of(query_ns: int, duration_ns: float) -> tuple[int, int]:
+    """Queries in a slice and slices in a launch, from the time of one query of the baseline."""
+    queries = max(1, math.ceil(SLICE_NS / max(1, query_ns)))
+    return queries, max(MIN_SLICES, round(duration_ns / (queries * max(1, query_ns))))
+
+
+def is_steady(slices: tuple[Slice, ...]) -> bool:
+    """Whether the first and the second half of a launch agree, by the median time of a query in each slice."""
+    times = [piece.duration_ns / piece.queries for piece in slices]
+    first, second = statistics.median(times[: len(times) // 2]), statistics.median(times[len(times) // 2 :])
+    return abs(math.log(second / first)) <= UNSTEADY
+
+
+def _run(pair: int, arm: str, subject: Subject, opened: Opened, calls: int, finished: protocol.Finished, slices: tuple[Slice, ...]) -> Run:
+    return Run(
+        pair=pair,
+        arm=arm,
+        pid=opened.pid,
+        cores=subject.cores,
+        facts=opened.facts,
+        load_ns=opened.load_ns,
+        first_call_ns=opened.first_call_ns,
+        idle_rss_bytes=opened.idle_rss_bytes,
+        peak_rss_bytes=finished.peak_rss_bytes,
+        device_peak_bytes=finished.device_peak_bytes,
+        warm_up_calls=calls,
+        steady=is_steady(slices),
+        slices=slices,
+    )

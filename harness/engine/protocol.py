@@ -1,0 +1,171 @@
+"""What the parent and a worker say to each other: one JSON message each way, never inside a timed region.
+
+JSON, not pickles: a worker may run another Python with other library versions, and nothing that a model's code does can make the
+parent execute anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, TypeAdapter
+
+from harness.core.artifact import ModelArtifact
+from harness.core.measurement import Failure, SessionFacts, Slice
+from harness.core.scenario import DataSpec, PluginRef
+
+
+@dataclass(frozen=True, slots=True)
+class MakeData:
+    """Run a data factory (or draw random inputs) and save the set as ``into``."""
+
+    spec: DataSpec
+    role: str
+    seed: int
+    scenario_folder: Path
+    root: Path
+    into: Path
+    kind: Literal["make data"] = "make data"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """Run a source (``artifact`` None) or a pass in the empty folder ``into``. ``data`` maps roles to saved data sets."""
+
+    plugin: PluginRef
+    artifact: ModelArtifact | None
+    args: dict[str, JsonValue]
+    data: dict[str, Path]
+    seed: int
+    device: str
+    scenario_folder: Path
+    root: Path
+    into: Path
+    kind: Literal["build step"] = "build step"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a worker opens and measures: an artifact in a runtime on a device, with its inputs and its load."""
+
+    artifact: ModelArtifact
+    runtime: PluginRef
+    load: PluginRef
+    scenario_folder: Path
+    device: str
+    threads: int
+    cores: tuple[int, ...]
+    batch_size: int
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Preload:
+    """Import the runtime's framework and read the inputs; nothing of the model yet."""
+
+    subject: Subject
+    kind: Literal["preload"] = "preload"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the session, timed, and make the first call, timed apart."""
+
+    kind: Literal["open"] = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Call for at least ``duration_ns`` and ``calls`` times: the same in both arms, never adaptive."""
+
+    duration_ns: int
+    calls: int
+    kind: Literal["warm up"] = "warm up"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSlice:
+    """Time a block of ``queries`` consecutive queries."""
+
+    queries: int
+    kind: Literal["slice"] = "slice"
+
+
+@dataclass(frozen=True, slots=True)
+class Predict:
+    """Run the whole evaluation set and save the outputs as ``into``."""
+
+    into: Path
+    kind: Literal["predict"] = "predict"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Close the session and tell its memory."""
+
+    kind: Literal["finish"] = "finish"
+
+
+Request = Annotated[MakeData | BuildStep | Preload | Open | WarmUp | TakeSlice | Predict | Finish, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The request was carried out; there is nothing to tell."""
+
+    kind: Literal["done"] = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    artifact: ModelArtifact
+    kind: Literal["built"] = "built"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    pid: int
+    facts: SessionFacts
+    load_ns: int
+    first_call_ns: int
+    idle_rss_bytes: int
+    kind: Literal["opened"] = "opened"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedUp:
+    """``query_ns`` is the median of the second half of the calls."""
+
+    calls: int
+    query_ns: int
+    kind: Literal["warmed up"] = "warmed up"
+
+
+@dataclass(frozen=True, slots=True)
+class SliceTaken:
+    slice: Slice
+    kind: Literal["slice taken"] = "slice taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    peak_rss_bytes: int
+    device_peak_bytes: int | None
+    kind: Literal["finished"] = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request raised. ``bad_input`` marks what the user can mend in the scenario or its code."""
+
+    failure: Failure
+    bad_input: bool
+    kind: Literal["failed"] = "failed"
+
+
+Reply = Annotated[Done | Built | Opened | WarmedUp | SliceTaken | Finished | Failed, Field(discriminator="kind")]
+
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)

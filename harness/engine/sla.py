@@ -1,0 +1,183 @@
+"""Whether the promises are kept, shown by a bound and not by a point.
+
+A latency quantile is kept when the share of queries above the limit is shown to be small enough (one-sided binomial bound, 95 %, the design
+effect of queries in one launch counted in). Other measured numbers use the one-sided 95 % end of their interval over launches. Metrics of the
+evaluation set and of the artifact are exact: they are about that set and that file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.core.comparison import SlaFinding, SlaState
+from harness.core.result import TrialState
+from harness.core.units import format_value
+from harness.stats import binomial, independent
+
+if TYPE_CHECKING:
+    from harness.core.estimate import Estimate
+    from harness.core.result import TrialRecord
+    from harness.core.scenario import ScenarioFile, SlaClause
+
+CONFIDENCE = 0.95
+_QUANTILE = re.compile(r"latency_p(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFigures:
+    """What an SLA is checked on: each launch's figure of every launch metric, and each launch's latencies in ns."""
+
+    figures: Mapping[str, Sequence[float]]
+    latencies_ns: Sequence[Sequence[int]]
+
+
+def check_sla(file: ScenarioFile, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures]) -> tuple[SlaFinding, ...]:
+    """Every clause of a scenario on every trial that it speaks of; ``figures`` by trial id, absent for what was not measured."""
+    ran = [trial for trial in trials if trial.state not in (TrialState.SKIPPED, TrialState.FAILED)]
+    return tuple(
+        replace(_check(clause, trial, ran, figures), line=file.lines.get(f"sla.{clause.key}"))
+        for clause in file.scenario.clauses()
+        for trial in ran
+        if clause.recipe in (None, trial.recipe)
+    )
+
+
+def _check(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures]) -> SlaFinding:
+    estimate = trial.estimate(clause.metric)
+    measured = figures.get(trial.id)
+    quantile = _QUANTILE.fullmatch(clause.metric)
+    if clause.relation == "absolute" and quantile is not None and measured is not None and measured.latencies_ns:
+        return _quantile_clause(clause, trial, float(f"0.{quantile[1]}"), measured)
+    if estimate is None:
+        why = next((absent.reason for absent in trial.absent if absent.metric == clause.metric), "not measured in this run")
+        return _finding(clause, trial, SlaState.UNMEASURED, why)
+    if clause.relation == "absolute":
+        return _bound_clause(clause, trial, estimate)
+    other = _counterpart(clause, trial, trials)
+    if other is None or (of := other.estimate(clause.metric)) is None:
+        return _finding(clause, trial, SlaState.UNMEASURED, f"recipe '{clause.of}' has no {clause.metric} in this run", estimate)
+    if clause.relation == "share":
+        return _share_clause(clause, trial, other, estimate, of, figures)
+    limit = of.value - clause.limit if clause.relation == "below" else of.value + clause.limit
+    return _distance_clause(clause, trial, estimate, of, limit)
+
+
+def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: LaunchFigures) -> SlaFinding:
+    """The share of queries over the limit against 1 - q, with Clopper-Pearson bounds on the effective number of queries."""
+    counts = [(sum(latency > clause.limit for latency in launch), len(launch)) for launch in measured.latencies_ns]
+    over, queries = sum(count for count, _ in counts), sum(number for _, number in counts)
+    effect = binomial.design_effect(counts)
+    effective, effective_over = queries / effect, over / effect
+    high = binomial.upper_bound(effective_over, effective, CONFIDENCE)
+    low = binomial.lower_bound(effective_over, effective, CONFIDENCE)
+    estimate = trial.estimate(clause.metric)
+    told = f"{over:,} of {queries:,} queries over {_limit(clause)} ({over / queries:.2%}; at most {1 - q:.4g} may be)"
+    told += f", design effect {effect:.1f}" if effect > 1.05 else ""
+    kept = high <= 1 - q if clause.bound == "at most" else low > 1 - q
+    broken = low > 1 - q if clause.bound == "at most" else high <= 1 - q
+    if kept:
+        return _finding(clause, trial, SlaState.KEPT, told, estimate, high)
+    if broken:
+        return _finding(clause, trial, SlaState.BROKEN, told, estimate, low)
+    needed = math.ceil(binomial.queries_needed(q, math.ceil(effective_over), CONFIDENCE) * effect)
+    more = f"about {max(1, needed - queries):,} more queries would tell" if needed > queries else "more launches would tell"
+    return _finding(clause, trial, SlaState.UNPROVEN, f"{told}; {more}", estimate, high)
+
+
+def _bound_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate) -> SlaFinding:
+    """An absolute limit against the one-sided end of the estimate's interval; exact where the metric is of the evaluation set or the file."""
+    low, high = _one_sided(estimate)
+    state = _state(clause, low, high, clause.limit)
+    bound = high if clause.bound == "at most" else low
+    return _finding(clause, trial, state, _told(clause, estimate, bound), estimate, bound)
+
+
+def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, of: Estimate, limit: float) -> SlaFinding:
+    """``at most 1 point below fp32``: the value must not fall under the other's value less the distance."""
+    (low, high), (of_low, of_high) = _one_sided(estimate), _one_sided(of)
+    distance = of.value - estimate.value if clause.relation == "below" else estimate.value - of.value
+    worst = of_high - low if clause.relation == "below" else high - of_low
+    best = of_low - high if clause.relation == "below" else low - of_high
+    state = _state(clause, best, worst, clause.limit)
+    told = f"{_show(estimate.value, estimate)} against {_show(of.value, of)} of '{clause.of}'"
+    told += (
+        f", {_show(abs(distance), estimate)} {'below' if (distance > 0) == (clause.relation == 'below') else 'above'}" if distance else ""
+    )
+    return _finding(clause, trial, state, told, estimate, worst)
+
+
+def _share_clause(
+    clause: SlaClause, trial: TrialRecord, other: TrialRecord, estimate: Estimate, of: Estimate, figures: Mapping[str, LaunchFigures]
+) -> SlaFinding:
+    """``at most 50 % of fp32``: the ratio of both, with a Welch interval on the logarithms where launches make it uncertain."""
+    ratio = estimate.value / of.value if of.value else math.inf
+    ours, theirs = _figures_of(figures, trial, clause.metric), _figures_of(figures, other, clause.metric)
+    low = high = ratio
+    if ours is not None and theirs is not None and min(len(ours), len(theirs)) >= 2:
+        interval = independent.ratio_interval_independent(theirs, ours, 2 * CONFIDENCE - 1)
+        low, high = interval.low, interval.high
+    state = _state(clause, low, high, clause.limit)
+    told = f"{_show(estimate.value, estimate)} is {ratio:.1%} of {_show(of.value, of)} of '{clause.of}'"
+    if high > low:
+        told += f" (one-sided {CONFIDENCE:.0%} bounds {low:.1%} and {high:.1%})"
+    return _finding(clause, trial, state, told, estimate, high if clause.bound == "at most" else low)
+
+
+def _state(clause: SlaClause, low: float, high: float, limit: float) -> SlaState:
+    """KEPT when the whole of low..high is on the right side of the limit, BROKEN when the whole is on the wrong one."""
+    if clause.bound == "at most":
+        kept, broken = high <= limit, low > limit
+    else:
+        kept, broken = low >= limit, high < limit
+    return SlaState.KEPT if kept else SlaState.BROKEN if broken else SlaState.UNPROVEN
+
+
+def _one_sided(estimate: Estimate) -> tuple[float, float]:
+    """The estimate's interval over launches (95 % two-sided: each end is a one-sided 97.5 % bound); exact for sets and files."""
+    if estimate.interval is None or estimate.n_of != "launches":
+        return estimate.value, estimate.value
+    return estimate.interval.low, estimate.interval.high
+
+
+def _counterpart(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The other recipe's trial on the same hardware with the same batch size."""
+    same = (other for other in trials if other.hardware == trial.hardware and other.batch_size == trial.batch_size)
+    return next((other for other in same if other.recipe == clause.of), None)
+
+
+def _figures_of(figures: Mapping[str, LaunchFigures], trial: TrialRecord, metric: str) -> Sequence[float] | None:
+    return figures[trial.id].figures.get(metric) if trial.id in figures else None
+
+
+def _told(clause: SlaClause, estimate: Estimate, bound: float) -> str:
+    if estimate.interval is None or estimate.n_of != "launches":
+        return f"{_show(estimate.value, estimate)}, exact for this {'set of samples' if estimate.n_of == 'samples' else 'artifact'}"
+    return f"{_show(estimate.value, estimate)}, shown to be {clause.bound} {_show(bound, estimate)} ({estimate.n} launches)"
+
+
+def _show(value: float, estimate: Estimate) -> str:
+    return format_value(value, estimate.unit)
+
+
+def _limit(clause: SlaClause) -> str:
+    return format_value(clause.limit, clause.unit)
+
+
+def _finding(
+    clause: SlaClause, trial: TrialRecord, state: SlaState, reason: str, estimate: Estimate | None = None, bound: float | None = None
+) -> SlaFinding:
+    return SlaFinding(
+        trial=trial.id,
+        metric=clause.metric,
+        clause=clause.text,
+        unit=None if estimate is None else estimate.unit,
+        value=None if estimate is None else estimate.value,
+        bound=bound,
+        limit=clause.limit,
+        state=state,
+        reason=reason,
+    )

@@ -1,0 +1,286 @@
+"""The worker process: does what the parent asks, one request at a time, until the parent hangs up.
+
+Started as ``python -P -m harness.engine.worker FD CORES``. Everything that a model's code prints goes to the worker's log file. It is
+pinned before anything else is imported, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.core.artifact import Dataset
+    from harness.core.plugin import Load, Session
+    from harness.engine.protocol import BuildStep, Built, Finished, MakeData, Opened, Reply, Request, SliceTaken, Subject, WarmedUp
+
+PREPARED_BYTES = 64 * 2**20
+"""Distinct batches are held ready up to this many bytes (at least two), so that inputs vary from call to call."""
+PREPARED_BATCHES = 64
+
+
+class NotFinite(ValueError):
+    """A model gave NaN or infinity."""
+
+
+class Bench:
+    """An opened session on the worker's bench: preloaded, opened, warmed up, asked for slices."""
+
+    def __init__(self, subject: Subject, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.subject = subject
+        self.clock = clock
+        self.resources = ExitStack()
+        self.data: Dataset | None = None
+        self.session: Session | None = None
+        self.load: Load | None = None
+        self.prepared: list[object] = []
+
+    def preload(self) -> None:
+        from harness.core.plugin import Runtime
+        from harness.engine.datasets import read_dataset
+        from harness.engine.read_scenario import plugin_of
+
+        self.runtime = cast("Runtime", plugin_of("runtimes", self.subject.runtime, self.subject.scenario_folder))
+        self.load = cast("Load", plugin_of("loads", self.subject.load, self.subject.scenario_folder))
+        self.runtime.preload()
+        self.data = read_dataset(self.subject.data)
+
+    def open(self) -> Opened:
+        from harness.core.plugin import Device
+        from harness.engine.protocol import Opened
+
+        assert self.data is not None
+        gc.collect()
+        _forget_peak_memory()
+        idle = _resident_bytes()
+        device = Device(self.subject.device, self.subject.threads)
+        start = self.clock()
+        self.session = self.resources.enter_context(self.runtime.open(self.subject.artifact, device))
+        load_ns = self.clock() - start
+        self.prepared = _prepare(self.session, self.data, self.subject.batch_size)
+        start = self.clock()
+        raw = self.session.run(self.prepared[0])
+        first_call_ns = self.clock() - start
+        _check_finite(self.session.outputs(raw), "the first call")
+        return Opened(os.getpid(), self.session.facts, load_ns, first_call_ns, idle)
+
+    def warm_up(self, duration_ns: int, calls: int) -> WarmedUp:
+        from harness.engine.protocol import WarmedUp
+
+        run, batches, clock = self._ready()
+        latencies: list[int] = []
+        begin = clock()
+        while len(latencies) < calls or clock() - begin < duration_ns:
+            start = clock()
+            run(batches[len(latencies) % len(batches)])
+            latencies.append(clock() - start)
+        gc.collect()
+        gc.freeze()  # what is alive now stays alive: later collections skip it and take microseconds
+        return WarmedUp(len(latencies), round(statistics.median(latencies[len(latencies) // 2 :])))
+
+    def take_slice(self, queries: int) -> SliceTaken:
+        from harness.engine.protocol import SliceTaken
+
+        run, batches, clock = self._ready()
+        assert self.load is not None
+        gc.collect()
+        gc.disable()
+        try:
+            return SliceTaken(self.load.take_slice(run, batches, queries, clock))
+        finally:
+            gc.enable()
+
+    def predict(self, into: Path) -> None:
+        """Outputs over the evaluation set, in batches of the trial's size; the last batch goes round and its surplus is cut."""
+        import numpy as np
+
+        from harness.engine.datasets import write_predictions
+
+        assert self.session is not None and self.data is not None
+        size, count = self.subject.batch_size, self.data.count
+        columns: list[list[NDArray[np.generic]]] = []
+        for start in range(0, count, size):
+            outputs = self.session.outputs(self.session.run(self.session.prepare(self.data.batch(start, size))))
+            _check_finite(outputs, f"samples {start} to {min(start + size, count) - 1}")
+            columns.append([np.array(output) for output in outputs])
+        arrays = [np.concatenate([row[index] for row in columns])[:count] for index in range(len(columns[0]))]
+        write_predictions(into, arrays, self.data.targets)
+
+    def finish(self) -> Finished:
+        from harness.engine.protocol import Finished
+
+        peak, device_peak = _peak_resident_bytes(), _device_peak_bytes(self.subject.device)
+        self.resources.close()
+        return Finished(peak, device_peak)
+
+    def _ready(self) -> tuple[Callable[[object], object], Sequence[object], Callable[[], int]]:
+        assert self.session is not None
+        return self.session.run, self.prepared, self.clock
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the other end closes."""
+    from harness.core.errors import BadInput, HarnessError
+    from harness.core.measurement import Failure, FailureReason
+    from harness.engine.protocol import REPLY, REQUEST, Failed
+
+    bench: list[Bench] = []
+    while True:
+        try:
+            request = REQUEST.validate_json(connection.recv_bytes())
+        except EOFError:
+            return
+        try:
+            reply: Reply = _carry_out(request, bench)
+        except Exception as error:  # noqa: BLE001 - the worker's outermost frame: a failure must reach the parent with its name
+            reason = FailureReason.EXCEPTION
+            if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+                reason = FailureReason.OUT_OF_MEMORY
+            elif isinstance(error, NotFinite):
+                reason = FailureReason.BAD_OUTPUT
+            text = str(error).strip() or "no message"
+            message = text if isinstance(error, HarnessError | NotFinite) else f"{type(error).__name__}: {text.splitlines()[0]}"
+            failure = Failure(reason, request.kind, message, traceback.format_exc())
+            reply = Failed(failure, bad_input=isinstance(error, BadInput))
+        sys.stdout.flush()
+        connection.send_bytes(REPLY.dump_json(reply))
+
+
+def _carry_out(request: Request, bench: list[Bench]) -> Reply:
+    from harness.engine import protocol
+
+    match request:
+        case protocol.MakeData():
+            return _make_data(request)
+        case protocol.BuildStep():
+            return _build(request)
+        case protocol.Preload():
+            bench.append(Bench(request.subject))
+            bench[-1].preload()
+        case protocol.Open():
+            return bench[-1].open()
+        case protocol.WarmUp():
+            return bench[-1].warm_up(request.duration_ns, request.calls)
+        case protocol.TakeSlice():
+            return bench[-1].take_slice(request.queries)
+        case protocol.Predict():
+            bench[-1].predict(request.into)
+        case protocol.Finish():
+            return bench[-1].finish()
+    return protocol.Done()
+
+
+def _make_data(request: MakeData) -> Reply:
+    from harness.engine.datasets import make_dataset, write_dataset
+    from harness.engine.protocol import Done
+
+    write_dataset(request.into, make_dataset(request.spec, request.role, request.seed, request.scenario_folder, request.root))
+    return Done()
+
+
+def _build(request: BuildStep) -> Built:
+    from harness.core.errors import CannotMeasure
+    from harness.core.plugin import BuildContext, Pass, Source
+    from harness.engine.datasets import read_dataset
+    from harness.engine.protocol import Built
+    from harness.engine.read_scenario import plugin_of
+
+    def data(role: str) -> Dataset:
+        if role not in request.data:
+            raise CannotMeasure(f"'{request.plugin.name}' needs data.{role}", hint=f"add 'data: {{{role}: models/file.py:function}}'")
+        return read_dataset(request.data[role])
+
+    context = BuildContext(request.into, request.scenario_folder, request.root, request.args, data, request.seed, request.device)
+    if request.artifact is None:
+        source = cast("Source", plugin_of("sources", request.plugin, request.scenario_folder))
+        return Built(source.load(context))
+    step = cast("Pass", plugin_of("passes", request.plugin, request.scenario_folder))
+    return Built(step.apply(request.artifact, context))
+
+
+def _prepare(session: Session, data: Dataset, batch_size: int) -> list[object]:
+    size = sum(values[:1].nbytes for values in data.inputs.values()) * batch_size
+    distinct = max(1, -(-data.count // batch_size))
+    count = min(PREPARED_BATCHES, distinct, max(2, PREPARED_BYTES // max(1, size)))
+    return [session.prepare(data.batch(index * batch_size, batch_size)) for index in range(count)]
+
+
+def _check_finite(outputs: Sequence[NDArray[np.generic]], where: str) -> None:
+    import numpy as np
+
+    for index, output in enumerate(outputs):
+        if np.issubdtype(output.dtype, np.inexact) and not np.isfinite(output).all():
+            bad = int(output.size - np.isfinite(output).sum())
+            raise NotFinite(
+                f"output {index} holds NaN or infinity ({bad} of {output.size} values in {where}): such a model is not measured"
+            )
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _forget_peak_memory() -> None:
+    """Let the kernel's peak start anew (Linux; elsewhere the peak is the process's whole life)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_resident_bytes() -> int:
+    import resource
+
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _device_peak_bytes(device: str) -> int | None:
+    torch = sys.modules.get("torch")
+    if device == "cpu" or torch is None or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.max_memory_allocated(device))
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent is gone (Linux), so that no worker outlives a killed gate."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def main() -> None:
+    descriptor, cores = int(sys.argv[1]), [int(core) for core in sys.argv[2].split(",") if core]
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: it ends its workers
+    with Connection(descriptor) as connection:
+        serve(connection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The parent's side of a worker: start it, ask it, name how it failed, and leave nothing running."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from harness.core.errors import BadInput, CannotMeasure, Problem
+from harness.core.measurement import Failure, FailureReason
+from harness.engine.protocol import REPLY, REQUEST, Failed, Reply, Request
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+LOG_TAIL_LINES = 25
+THIS_PYTHON = Path(sys.executable)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class WorkerFailed(CannotMeasure):
+    """A worker did not answer; ``failure`` names why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.stage}: {failure.message}")
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a worker sits: its role ("candidate"), cores and threads, log file, interpreter, and how far its environment is padded.
+
+    ``padding_bytes`` shifts the stack: a result that holds under one environment size only is a layout artefact.
+    """
+
+    role: str
+    cores: tuple[int, ...]
+    threads: int
+    log: Path
+    python: Path = THIS_PYTHON
+    padding_bytes: int = 0
+
+
+class Worker:
+    """One worker process, as a context manager: it is gone when the block is left, however that happens."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+    def __enter__(self) -> Worker:
+        ours, theirs = socket.socketpair()
+        self.seat.log.parent.mkdir(parents=True, exist_ok=True)
+        self._ooms = _out_of_memory_kills()
+        with theirs, self.seat.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [str(self.seat.python), "-P", "-m", "harness.engine.worker", str(theirs.fileno()), ",".join(map(str, self.seat.cores))],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=[theirs.fileno()],
+                env=_environment(self.seat),
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._connection.close()
+        if kind is None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                log.debug("worker %d did not end by itself", self._process.pid)
+        self._kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, request: Request) -> None:
+        """Send a request whose answer is collected later with ``answer``."""
+        self._stage = f"{self.seat.role}, {request.kind}"
+        try:
+            self._connection.send_bytes(REQUEST.dump_json(request))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise WorkerFailed(self._died()) from error
+
+    def answer(self, kind: type[Answer], *, timeout_s: float) -> Answer:
+        """Wait for the answer to what was told.
+
+        Raises WorkerFailed when the worker died, raised or took longer than ``timeout_s``; BadInput when the user's own code is at fault.
+        """
+        try:
+            if not self._connection.poll(timeout_s):
+                self._kill()
+                message = f"'{self._stage}' took longer than {timeout_s:g} s and was ended"
+                raise WorkerFailed(Failure(FailureReason.TIMEOUT, self._stage, message, self._log_tail()))
+            reply: Reply = REPLY.validate_json(self._connection.recv_bytes())
+        except (EOFError, ConnectionResetError) as error:
+            raise WorkerFailed(self._died()) from error
+        if isinstance(reply, Failed):
+            if reply.bad_input:
+                raise BadInput(Problem(reply.failure.message))
+            raise WorkerFailed(dataclasses.replace(reply.failure, stage=self._stage))
+        if not isinstance(reply, kind):
+            raise RuntimeError(f"the worker answered {reply.kind!r} to {self._stage!r}")
+        return reply
+
+    def ask(self, request: Request, kind: type[Answer], *, timeout_s: float) -> Answer:
+        """Send a request and wait for its answer; see ``answer`` for the errors."""
+        self.tell(request)
+        return self.answer(kind, timeout_s=timeout_s)
+
+    def _died(self) -> Failure:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            code = self._process.wait()
+        tail = self._log_tail()
+        if code >= 0:
+            return Failure(FailureReason.EXITED, self._stage, f"the worker ended by itself with exit code {code}", tail)
+        name = signal.Signals(-code).name
+        if code == -signal.SIGKILL and _out_of_memory_kills() > self._ooms:
+            return Failure(
+                FailureReason.OUT_OF_MEMORY, self._stage, "the worker was killed: the machine or its cgroup ran out of memory", tail
+            )
+        hint = " (often the out-of-memory killer: see the kernel's log)" if code == -signal.SIGKILL else ""
+        return Failure(FailureReason.SIGNAL, self._stage, f"the worker was killed by {name}{hint}", tail)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _log_tail(self) -> str:
+        lines = self.seat.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def _environment(seat: Seat) -> dict[str, str]:
+    variables = dict(os.environ)
+    variables.update(dict.fromkeys(THREAD_VARIABLES, str(seat.threads)))
+    variables["PYTHONHASHSEED"] = "0"
+    variables["PYTHONUNBUFFERED"] = "1"
+    variables["TOKENIZERS_PARALLELISM"] = "false"
+    variables["HARNESS_PADDING"] = "x" * seat.padding_bytes
+    return variables
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes of this cgroup the kernel has killed for memory; 0 where it does not say."""
+    for path, key in ((Path("/sys/fs/cgroup/memory.events"), "oom_kill"), (Path("/sys/fs/cgroup/memory/memory.oom_control"), "oom_kill")):
+        try:
+            for line in path.read_text().splitlines():
+                name, _, value = line.partition(" ")
+                if name == key:
+                    return int(value)
+        except OSError:
+            continue
+    return 0

@@ -1,0 +1,95 @@
+"""The format ``onnx``: one ``.onnx`` file, with its external data beside it where it has any."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.artifact import AppliedStep, ModelArtifact, TensorSpec
+from harness.formats.files import digest_of, size_of
+
+if TYPE_CHECKING:
+    import onnx
+
+MAIN = "model.onnx"
+COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
+INTEGER = frozenset(
+    {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
+)
+
+
+def describe(folder: Path, steps: tuple[AppliedStep, ...], main: str = MAIN) -> ModelArtifact:
+    """The artifact of an ONNX file: specs from its graph (a symbolic axis is None), size with external data."""
+    import onnx
+
+    model = onnx.load(folder / main, load_external_data=False)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    files = [folder / main, *external_files(model, folder)]
+    return ModelArtifact(
+        folder=folder,
+        format="onnx",
+        main=main,
+        inputs=tuple(_spec(value) for value in model.graph.input if value.name not in initializers),
+        outputs=tuple(_spec(value) for value in model.graph.output),
+        size_bytes=size_of(files),
+        sha256=digest_of(files),
+        steps=steps,
+    )
+
+
+def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
+    """The data files that a model's tensors name, sorted."""
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == tensor.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [folder / location for location in sorted(locations)]
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    """How many nodes of each type, functions and subgraphs included."""
+    import onnx
+
+    counts: Counter[str] = Counter()
+    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        for node in graph.node:
+            counts[node.op_type] += 1
+            graphs.extend(attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH)
+    return counts
+
+
+def quantized_share(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
+    """(nodes that compute in int8, all compute nodes, names of those left in float).
+
+    A float operator counts as int8 when its weight input comes through DequantizeLinear: that is the QDQ form, which a runtime fuses.
+    """
+    dequantized = {output for node in model.graph.node if node.op_type == "DequantizeLinear" for output in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer}
+    done, total, left = 0, 0, []
+    for node in model.graph.node:
+        if node.op_type in INTEGER:
+            done, total = done + 1, total + 1
+        elif node.op_type in COMPUTE and len(node.input) > 1:
+            has_weight = node.input[1] in weights or node.input[1] in dequantized
+            if not has_weight:
+                continue  # a product of two activations, as in attention: not what a quantizer is asked for
+            total += 1
+            if node.input[0] in dequantized and node.input[1] in dequantized:
+                done += 1
+            else:
+                left.append(node.name or node.op_type)
+    return done, total, left
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    import onnx
+
+    tensor = value.type.tensor_type
+    shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
+    return TensorSpec(value.name, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)

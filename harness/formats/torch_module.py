@@ -1,0 +1,163 @@
+"""The format ``torch_module``: a pickled module with the project's own code that its classes need.
+
+A folder holds ``model.pt`` (the module, ``torch.save``), ``state.pt`` (its parameters alone: what a deployment ships, and what model_size
+counts) and ``code/`` (a copy of every project file that was imported to make the module), so that it opens in a fresh process when the
+project's files have changed or gone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.artifact import AppliedStep, Dataset, ModelArtifact, TensorSpec
+from harness.core.errors import BadInput, Problem
+from harness.formats.files import digest_of, size_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+MAIN = "model.pt"
+STATE = "state.pt"
+CODE = "code"
+PRINCIPAL = ("logits", "last_hidden_state", "sentence_embedding", "pooler_output")
+"""Names that hold the principal output where a model returns a mapping; else its first tensor does."""
+
+
+def save(module: torch.nn.Module, folder: Path, *, example: Dataset, root: Path, steps: tuple[AppliedStep, ...]) -> ModelArtifact:
+    """Write a module in eval mode and describe it; ``example`` gives the inputs' names, dtypes and shapes.
+
+    Raises BadInput when the module cannot be pickled or cannot be called with the example.
+    """
+    import torch
+
+    module = module.eval().cpu()
+    outputs = call(module, {name: torch.from_numpy(values[:2].copy()) for name, values in example.inputs.items()})
+    _copy_code(folder / CODE, root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a pickled quantized module warns about its storage
+        try:
+            torch.save(module, folder / MAIN)
+        except (AttributeError, TypeError, RuntimeError, ValueError) as error:
+            hint = "define the class at the top level of the factory's file: a lambda or a local class cannot be saved"
+            raise BadInput(Problem(f"the module cannot be saved: {error}", hint=hint)) from error
+        torch.save(module.state_dict(), folder / STATE)
+    files = [folder / STATE]
+    return ModelArtifact(
+        folder=folder,
+        format="torch_module",
+        main=MAIN,
+        inputs=tuple(TensorSpec(name, str(values.dtype), (None, *values.shape[1:])) for name, values in example.inputs.items()),
+        outputs=tuple(
+            TensorSpec(name, str(value.dtype).removeprefix("torch."), (None, *value.shape[1:])) for name, value in outputs.items()
+        ),
+        size_bytes=size_of(files),
+        sha256=digest_of(files),
+        steps=steps,
+    )
+
+
+def load(artifact: ModelArtifact) -> torch.nn.Module:
+    """Open a saved module in eval mode, with the code that it was saved with."""
+    import torch
+
+    _restore_code(artifact.folder / CODE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A pickle runs code when it is read. This one was written by this program into its own cache, which checks every file's digest.
+        module = torch.load(io.BytesIO(artifact.path.read_bytes()), weights_only=False, map_location="cpu")
+    assert isinstance(module, torch.nn.Module)
+    return module.eval()
+
+
+def call(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Call a module as deployments do: one input by position, several by name. Outputs by name, the principal one first."""
+    import torch
+
+    with torch.inference_mode():
+        return flatten(invoke(module, inputs))
+
+
+def invoke(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> object:
+    """The bare call, without looking at what comes out."""
+    if len(inputs) == 1:
+        return module(next(iter(inputs.values())))
+    return module(**inputs)
+
+
+def flatten(outputs: object) -> dict[str, torch.Tensor]:
+    """A tensor, a tuple or a mapping of tensors as a dict, the principal output first.
+
+    Raises BadInput when there is no tensor among the outputs.
+    """
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    if isinstance(outputs, torch.Tensor):
+        found["output"] = outputs
+    elif isinstance(outputs, Mapping):
+        found = {str(name): value for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+    elif isinstance(outputs, Sequence):
+        found = {f"output_{index}": value for index, value in enumerate(outputs) if isinstance(value, torch.Tensor)}
+    if not found:
+        raise BadInput(Problem(f"the model returned {type(outputs).__name__} without any tensor in it"))
+    first = next((name for name in PRINCIPAL if name in found), next(iter(found)))
+    return {first: found[first], **found}
+
+
+def arrays(outputs: Mapping[str, torch.Tensor]) -> tuple[NDArray[np.generic], ...]:
+    """Outputs as numpy arrays; half precision becomes float32, which numpy can hold."""
+    import torch
+
+    half = (torch.bfloat16, torch.float16)
+    return tuple((value.float() if value.dtype in half else value).detach().cpu().numpy() for value in outputs.values())
+
+
+def _copy_code(into: Path, root: Path) -> None:
+    """Copy the project's own files that are imported now, and write down the names that they were imported under."""
+    root = root.resolve()
+    names: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name == "__main__" or file is None or not file.endswith(".py"):
+            continue
+        path = Path(file).resolve()
+        if "site-packages" in path.parts or name.split(".")[0] == "harness":
+            continue
+        if path.is_relative_to(root):
+            relative = path.relative_to(root)
+        elif path.parent.name == CODE or CODE in path.parts:  # restored from another artifact: carried on
+            relative = Path(*path.parts[len(path.parts) - path.parts[::-1].index(CODE) :])
+        else:
+            continue
+        (into / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into / relative)
+        names[name] = relative.as_posix()
+    into.mkdir(exist_ok=True)
+    (into / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
+
+
+def _restore_code(folder: Path) -> None:
+    """Import the saved copies under the names that the pickle knows them by; the order of names imports packages before their modules."""
+    names: dict[str, str] = json.loads((folder / "names.json").read_text())
+    folders = sorted({str((folder / relative).parent) for relative in names.values()} | {str(folder)})
+    sys.path[:0] = [path for path in folders if path not in sys.path]
+    for name, relative in sorted(names.items()):
+        if name in sys.modules:
+            continue
+        path = folder / relative
+        package = [str(path.parent)] if path.name == "__init__.py" else None
+        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)

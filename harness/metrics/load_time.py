@@ -1,0 +1,35 @@
+"""See LoadTime."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from harness.core.estimate import Absent, Direction
+from harness.core.measurement import Run
+from harness.core.plugin import Options
+from harness.core.units import Unit
+
+
+class LoadTime(Options):
+    """Time to open the session, framework already imported."""
+
+    kind: ClassVar[Literal["launch"]] = "launch"
+    unit: ClassVar[Unit] = Unit.NANOSECONDS
+    better: ClassVar[Direction] = "lower"
+    tolerance: ClassVar[float | None] = None
+    floor: ClassVar[float] = 5e6
+
+    def of_run(self, run: Run, batch_size: int) -> float | Absent:
+        """From the artifact on disk to a session that can be called, in ns."""
+        return float(run.load_ns)
+
+    def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent:
+        """The log ratio of both launches' figures."""
+        first, second = self.of_run(baseline, batch_size), self.of_run(candidate, batch_size)
+        if isinstance(first, Absent) or isinstance(second, Absent):
+            return Absent("load_time", "not known for one of the arms")
+        return math.log(second / first)
+
+
+PLUGIN = LoadTime

@@ -1,0 +1,60 @@
+"""See TorchDynamicInt8."""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar, Literal
+
+from harness.core.artifact import AppliedStep, ModelArtifact
+from harness.core.errors import CannotMeasure
+from harness.core.plugin import BuildContext, DataRole, Options
+
+
+class TorchDynamicInt8(Options):
+    """Classic dynamic quantization of torch: int8 weights, activations quantized in every call (CPU only).
+
+    Reaches Linear and recurrent layers; convolutions stay in float. ``engine`` is torch's kernel library.
+    """
+
+    extra: ClassVar[str | None] = "torch"
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
+    accepts: ClassVar[tuple[str, ...]] = ("torch_module",)
+    produces: ClassVar[str] = "torch_module"
+    needs: ClassVar[tuple[DataRole, ...]] = ("evaluation",)
+
+    engine: Literal["auto", "x86", "fbgemm", "onednn", "qnnpack"] = "auto"
+    layers: tuple[Literal["Linear", "LSTM", "GRU"], ...] = ("Linear", "LSTM", "GRU")
+
+    def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact:
+        """Replace the layers. Raises CannotMeasure when there is none to replace, naming what the module has."""
+        from harness import plugins
+        from harness.formats import torch_module
+
+        plugins.require("torch", plugin="torch_dynamic_int8", extra="torch")
+        import torch
+
+        if self.engine != "auto":
+            if self.engine not in torch.backends.quantized.supported_engines:
+                known = ", ".join(torch.backends.quantized.supported_engines)
+                raise CannotMeasure(f"this torch has no quantization engine '{self.engine}'", hint=f"it has {known}")
+            torch.backends.quantized.engine = self.engine
+        module = torch_module.load(artifact)
+        kinds = {getattr(torch.nn, name) for name in self.layers}
+        wanted = [name for name, part in module.named_modules() if type(part) in kinds]
+        if not wanted:
+            found = sorted({type(part).__name__ for part in module.modules() if not list(part.children())})
+            raise CannotMeasure(f"no {' or '.join(self.layers)} layer to quantize in this module", hint=f"it has {', '.join(found)}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated upstream in favour of torchao, and still what the field's tutorials use
+            quantized = torch.ao.quantization.quantize_dynamic(module, kinds, dtype=torch.qint8)
+        done = sum("quantized" in type(part).__module__ and hasattr(part, "_packed_params") for part in quantized.modules())
+        left = sum(type(part).__name__.startswith("Conv") for part in quantized.modules())
+        notes = [f"{len(wanted)} layers quantized to int8 ({done} packed)", f"engine {torch.backends.quantized.engine}"]
+        if left:
+            notes.append(f"{left} convolutions left in float: dynamic quantization does not reach them")
+        step = AppliedStep("torch_dynamic_int8", self.model_dump_json(), tuple(notes))
+        example = context.data("evaluation")
+        return torch_module.save(quantized, context.folder, example=example, root=context.root, steps=(*artifact.steps, step))
+
+
+PLUGIN = TorchDynamicInt8
