@@ -1,7 +1,7 @@
 """Finds plugins by file name and loads one file at a time.
 
-A family is a folder of this package; a plugin is a file in it that ends in ``PLUGIN = ClassName``. Users add their own by path. Listing reads
-names and help from the syntax tree and imports nothing.
+A family is a folder of this package; a plugin is a file in it that ends in ``PLUGIN = ClassName``. Users add their own by path. Listing
+reads names and help from the syntax tree and imports nothing.
 """
 
 from __future__ import annotations

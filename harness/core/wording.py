@@ -40,9 +40,10 @@ def sentence_of(comparison: Comparison) -> str:
 
 
 def sentence_of_sla(finding: SlaFinding) -> str:
-    """``SLA 'latency_p99: at most 50 ms' on digits/int8-cpu-b1: 51.2 ms: BROKEN (3 % of queries over the limit)``."""
-    value = value_of(finding)
-    return f"SLA '{finding.clause}' on {finding.trial}: {value}: {finding.state}" + (f" ({finding.reason})" if finding.reason else "")
+    """``SLA 'latency_p99: at most 50 ms' on digits/int8-cpu-b1: 51.2 ms; 31 of 840 queries over 50.0 ms: BROKEN``."""
+    known = value_of(finding)
+    told = finding.reason if finding.reason.startswith(known) else f"{known}; {finding.reason}" if finding.reason else known
+    return f"SLA '{finding.clause}' on {finding.trial}: {told}: {finding.state}"
 
 
 def value_of(finding: SlaFinding) -> str:
@@ -76,13 +77,15 @@ def interval_of(comparison: Comparison) -> str:
         return f"{level} bound: at least {_end(comparison, low)}"
     if math.isinf(low):
         return f"{level} bound: at most {_end(comparison, high)}"
-    return f"{level} interval {_end(comparison, low)} to {_end(comparison, high)}"
+    return f"{level} interval {range_of(comparison)}"
 
 
 def range_of(comparison: Comparison) -> str:
-    """The interval without its level, for a table's cell: ``1.038 to 1.064``."""
+    """The interval without its level, for a table's cell: ``1.038 to 1.064``, ``-2.75 to -0.95 points``."""
     low, high = comparison.interval.low, comparison.interval.high
-    return "exact" if low == high else f"{_end(comparison, low)} to {_end(comparison, high)}"
+    if low == high:
+        return "exact"
+    return f"{_end(comparison, low).removesuffix(' points')} to {_end(comparison, high)}"
 
 
 def tolerance_of(comparison: Comparison) -> str:
@@ -91,9 +94,9 @@ def tolerance_of(comparison: Comparison) -> str:
 
 
 def visible_change_of(comparison: Comparison) -> str:
-    """The smallest change that would have been seen, told like the tolerance; "any" where the comparison is exact."""
+    """The smallest change that would have been seen, told like the tolerance; "any change" where the comparison is exact."""
     if comparison.visible_change is None:
-        return "any"
+        return "any change"
     return _distance(comparison.visible_change, comparison)
 
 
@@ -156,7 +159,7 @@ def next_steps(result: RunResult) -> list[str]:
         )
     if unproven:
         steps.append(f"Measure longer to prove '{unproven[0].clause}' on {unproven[0].trial}: {unproven[0].reason}")
-    if new and result.command == "gate":
+    if new and "gate" in result.command.split():
         steps.append(
             f"Keep the first numbers of {_trials(len(new))} with 'harness baseline accept': there was no baseline to compare with."
         )
@@ -197,10 +200,14 @@ def _end(comparison: Comparison, end: float) -> str:
 def _distance(value: float, comparison: Comparison) -> str:
     """A positive distance from no change; three digits, so that 0.5 is not told as 0.50."""
     if comparison.scale == "ratio":
-        return f"{value * 100:.3g} %"
+        return f"{_short(value * 100)} %"
     if comparison.unit is Unit.FRACTION:
-        return f"{value * 100:.3g} {'point' if math.isclose(value, 0.01) else 'points'}"
+        return f"{_short(value * 100)} {'point' if math.isclose(value, 0.01) else 'points'}"
     return _told(value, comparison.unit)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _level(level: float) -> str:

@@ -40,8 +40,13 @@ class LaunchEvidence:
     fresh: int
 
 
-def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str) -> Comparison:
-    """The paired t interval on launch pairs; ``alpha`` is what this look may spend on a red (one-sided)."""
+def compare_launches(
+    trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str, *, may_be_red: bool = True
+) -> Comparison:
+    """The paired t interval on launch pairs; ``alpha`` is what this look may spend on a red (one-sided).
+
+    ``may_be_red`` is False while a suspicion is not yet confirmed by enough fresh pairs: a red is then INCONCLUSIVE.
+    """
     ratios = list(evidence.log_ratios)
     deciding = ratios[-evidence.fresh :] if evidence.fresh else ratios
     strict = paired.ratio_interval(deciding, 1 - 2 * alpha, floor=TIMER_LOG_RATIO)
@@ -50,6 +55,8 @@ def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: fl
     effect = math.exp(statistics.fmean(ratios))
     judged = Evidence("ratio", rule.better, strict, plain, rule.tolerance, rule.floor, (effect - 1) * baseline)
     verdict = judge(judged)
+    if verdict is Verdict.REGRESSED and not may_be_red:
+        verdict = Verdict.INCONCLUSIVE
     decides_strictly = verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
     shown = strict if decides_strictly else plain
     used = deciding if decides_strictly else ratios

@@ -87,16 +87,14 @@ class Contest:
             if known is not None and known.verdict is Verdict.REGRESSED:
                 continue
             ratios = self.log_ratios(rule)
-            if isinstance(ratios, Absent):
+            baseline, candidate = (launch_figures(rule.metric, self.measurement(arm)) for arm in ("baseline", "candidate"))
+            if isinstance(ratios, Absent) or isinstance(baseline, Absent) or isinstance(candidate, Absent):
                 continue
             suspect = rule.metric in self.suspects
             fresh = len(ratios) - self.screened if suspect else 0
-            figures = [launch_figures(rule.metric, self.measurement(arm)) for arm in ("baseline", "candidate")]
-            evidence = LaunchEvidence(ratios, figures[0], figures[1], fresh)
-            comparison = compare_launches(self.trial, rule, evidence, alpha, METHOD)
-            if suspect and fresh < 2 or (comparison.verdict is Verdict.REGRESSED and not suspect):
-                comparison = compare_launches(self.trial, rule, evidence, alpha, METHOD, may_be_red=False)
-            self.comparisons[rule.metric] = comparison
+            evidence = LaunchEvidence(ratios, baseline, candidate, fresh if fresh >= 2 else 0)
+            may_be_red = suspect and fresh >= 2
+            self.comparisons[rule.metric] = compare_launches(self.trial, rule, evidence, alpha, METHOD, may_be_red=may_be_red)
 
     @property
     def clear(self) -> bool:

@@ -1,7 +1,7 @@
 """Whether the promises are kept, shown by a bound and not by a point.
 
-A latency quantile is kept when the share of queries above the limit is shown to be small enough (one-sided binomial bound, 95 %, the design
-effect of queries in one launch counted in). Other measured numbers use the one-sided 95 % end of their interval over launches. Metrics of the
+A latency quantile is kept when the share of queries above the limit is shown to be small enough (one-sided binomial bound, 95 %, the
+design effect of queries in one launch counted in). Other measured numbers use an end of their interval over launches. Metrics of the
 evaluation set and of the artifact are exact: they are about that set and that file.
 """
 
@@ -39,7 +39,7 @@ def check_sla(file: ScenarioFile, trials: Sequence[TrialRecord], figures: Mappin
     """Every clause of a scenario on every trial that it speaks of; ``figures`` by trial id, absent for what was not measured."""
     ran = [trial for trial in trials if trial.state not in (TrialState.SKIPPED, TrialState.FAILED)]
     return tuple(
-        replace(_check(clause, trial, ran, figures), line=file.lines.get(f"sla.{clause.key}"))
+        replace(_check(clause, trial, ran, figures), line=file.lines.get(f"sla.{clause.text.partition(': ')[0]}"))
         for clause in file.scenario.clauses()
         for trial in ran
         if clause.recipe in (None, trial.recipe)
@@ -89,7 +89,7 @@ def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: 
 
 
 def _bound_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate) -> SlaFinding:
-    """An absolute limit against the one-sided end of the estimate's interval; exact where the metric is of the evaluation set or the file."""
+    """An absolute limit against the end of the estimate's interval; exact where the metric is of the evaluation set or the file."""
     low, high = _one_sided(estimate)
     state = _state(clause, low, high, clause.limit)
     bound = high if clause.bound == "at most" else low

@@ -42,7 +42,8 @@ def hits(metric: str, predictions: Predictions, k: int) -> NDArray[np.float64] |
     if scores.shape[1] < max(2, k):
         return Absent(metric, f"the principal output has {scores.shape[1]} values a sample, {max(2, k)} are needed")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return (best == np.asarray(labels).reshape(-1, 1)).any(axis=1).astype(np.float64)
+    found = (best == np.asarray(labels).reshape(-1, 1)).any(axis=1)
+    return np.asarray(found, dtype=np.float64)
 
 
 def both(metric: str, predictions: Predictions, reference: Predictions | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | Absent:

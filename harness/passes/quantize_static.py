@@ -18,8 +18,8 @@ class QuantizeStatic(Options):
     """ONNX Runtime static quantization (QDQ): int8 weights and activations, with ranges from calibration data.
 
     The first ``calibration_samples`` of the scenario's ``data.calibration`` are run through the float graph. ``method`` chooses how
-    ranges are cut: minmax, entropy or percentile. ``exclude`` names nodes, ``operators`` limits operator types. ``reduce_range`` gives 7 bits where
-    a CPU without VNNI would saturate.
+    ranges are cut: minmax, entropy or percentile. ``exclude`` names nodes, ``operators`` limits operator types. ``reduce_range`` gives
+    7 bits where a CPU without VNNI would saturate.
     """
 
     extra: ClassVar[str | None] = "onnx"
