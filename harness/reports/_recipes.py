@@ -1,0 +1,81 @@
+"""Recipes side by side: what each costs and gives against the scenario's reference, and which of them are worth choosing from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.core.result import TrialState
+
+if TYPE_CHECKING:
+    from harness.core.result import RunResult, TrialRecord
+
+TOLD_FIRST = ("latency_p50", "latency_p99", "throughput", "accuracy", "agreement", "output_cosine", "peak_memory", "model_size")
+"""The order in which metrics are told; others follow by name."""
+COST = "latency_p50"
+QUALITIES = ("accuracy", "agreement", "output_cosine")
+"""What latency is traded against: the first of these that the recipes have."""
+SIZE = "model_size"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeGroup:
+    """The measured trials of one scenario on one hardware target at one batch size, and the reference among them, if it was measured."""
+
+    scenario: str
+    hardware: str
+    batch_size: int
+    trials: tuple[TrialRecord, ...]
+    reference: TrialRecord | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.scenario} on {self.hardware}, batch {self.batch_size}"
+
+    @property
+    def quality(self) -> str | None:
+        """The first quality that at least two recipes have together with a latency; None where there is no trade-off to draw."""
+        for metric in QUALITIES:
+            if sum(trial.estimate(metric) is not None and trial.estimate(COST) is not None for trial in self.trials) >= 2:
+                return metric
+        return None
+
+
+def recipe_groups(result: RunResult) -> list[RecipeGroup]:
+    """Every group with at least one number, in the result's order. A trial without numbers is told elsewhere."""
+    cells: dict[tuple[str, str, int], list[TrialRecord]] = defaultdict(list)
+    for trial in result.trials:
+        if trial.estimates and trial.state is not TrialState.FAILED:
+            cells[trial.scenario, trial.hardware, trial.batch_size].append(trial)
+    return [
+        RecipeGroup(scenario, hardware, batch_size, tuple(trials), next((trial for trial in trials if trial.is_reference), None))
+        for (scenario, hardware, batch_size), trials in cells.items()
+    ]
+
+
+def metrics_told(trials: Sequence[TrialRecord]) -> list[str]:
+    """The metrics that any of the trials has, in the order in which they are told."""
+    known = {estimate.metric for trial in trials for estimate in trial.estimates}
+    first = [metric for metric in TOLD_FIRST if metric in known]
+    return first + sorted(known.difference(first))
+
+
+def ratio_to(trial: TrialRecord, other: TrialRecord | None, metric: str) -> float | None:
+    """The trial's value over the other's; None without both, or where the other's is zero."""
+    ours, theirs = trial.estimate(metric), None if other is None else other.estimate(metric)
+    if ours is None or theirs is None or theirs.value == 0:
+        return None
+    return ours.value / theirs.value
+
+
+def difference_to(trial: TrialRecord, other: TrialRecord | None, metric: str) -> float | None:
+    """The trial's value less the other's; None without both."""
+    ours, theirs = trial.estimate(metric), None if other is None else other.estimate(metric)
+    return None if ours is None or theirs is None else ours.value - theirs.value
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each (cost, quality) whether no other point is at least as cheap and as good, and better in one of the two."""
+    return [not any(cost <= own and quality >= good and (cost < own or quality > good) for cost, quality in points) for own, good in points]

@@ -1,0 +1,211 @@
+"""See Html."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.core.comparison import Comparison, SlaState, Verdict
+from harness.core.plugin import Options
+from harness.core.result import TrialState
+from harness.core.units import Unit, format_points, format_value
+from harness.core.wording import (
+    change_of,
+    effect_of,
+    interval_of,
+    next_steps,
+    range_of,
+    tolerance_of,
+    value_of,
+    visible_change_of,
+    worst_first,
+    worst_sla_first,
+)
+from harness.reports import _recipes
+from harness.reports._distributions import latencies
+from harness.reports._forest import ROWS, forest
+from harness.reports._svg import VERDICT_GLYPHS, Drawing
+from harness.reports._tradeoff import tradeoff
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from harness.core.result import RunResult, TrialRecord
+
+LATENCY_CHARTS = 6
+TRADEOFF_CHARTS = 4
+"""More charts than these nobody looks at, and each costs 60 ms and 50 kB; the tables tell the rest."""
+FLIPS = 50
+FAILURES_OPEN = 10
+MANY = 50
+"""A table of good news with more rows than this is folded away."""
+TRACEBACK_CHARACTERS = 1_000_000
+"""What all tracebacks of a page may take together: a page of 1,000 failures must still open."""
+_SLA_GLYPHS = {SlaState.BROKEN: "▲", SlaState.UNPROVEN: "◆", SlaState.UNMEASURED: "✚", SlaState.KEPT: "●"}
+_QUANTITY = re.compile(r"(?<=\d) (?=%|points?\b|[mµn]?s\b|[KMG]iB\b|/s\b)")
+_QUIET = (TrialState.UNCHANGED, TrialState.SKIPPED)
+
+
+class Html(Options):
+    """One page that opens offline: the verdict, what changed, charts, the evidence, and how every number is computed."""
+
+    file_name: ClassVar[str] = "report.html"
+
+    def render(self, result: RunResult) -> bytes:
+        """UTF-8, without a single request. It reads whole without JavaScript, which only adds filters and sorting to long tables."""
+        environment = _environment()
+        style, script = (_part(environment, name) for name in ("style.css", "script.js"))
+        ordered = worst_first(result.comparisons)
+        page = environment.get_template("report.html.j2").render(
+            result=result,
+            style=style,
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            headline=result.headline.removeprefix(f"{result.verdict}: "),
+            steps=next_steps(result),
+            tallies=_tallies(result),
+            changed=[comparison for comparison in ordered if comparison.verdict is not Verdict.PASS],
+            passes=[comparison for comparison in ordered if comparison.verdict is Verdict.PASS],
+            forests=forest(ordered),
+            forest_rows=ROWS,
+            many=MANY,
+            groups_open=TRADEOFF_CHARTS,
+            failures_open=FAILURES_OPEN,
+            sla=worst_sla_first(result.sla),
+            groups=_groups(result),
+            latencies=_latencies(result, ordered),
+            anchors=_anchors(result),
+            told_trials=[trial for trial in result.trials if trial.state not in _QUIET],
+            quiet=_quiet(result),
+            flips=[trial for trial in result.trials if trial.flips],
+            flips_shown=FLIPS,
+            failed=[trial for trial in result.trials if trial.failures],
+            traceback_limit=TRACEBACK_CHARACTERS // max(50, sum(len(trial.failures) for trial in result.trials)),
+            duration=_duration(result),
+        )
+        return page.encode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One group of recipes as the page shows it: the chart where there is one, and the metrics that its table tells."""
+
+    group: _recipes.RecipeGroup
+    drawing: Drawing | None
+    metrics: list[str]
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("harness.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "change": change_of,
+        "effect": effect_of,
+        "interval": interval_of,
+        "range": range_of,
+        "tolerance": tolerance_of,
+        "visible": visible_change_of,
+        "sla_value": value_of,
+        "quantity": format_value,
+        "points": format_points,
+        "sort_value": _sort_value,
+        "short": _shortened,
+        "told": _unbroken,
+    }
+    environment.globals |= {
+        "glyphs": {str(key): glyph for glyphs in (VERDICT_GLYPHS, _SLA_GLYPHS) for key, glyph in glyphs.items()},
+        "bytes": Unit.BYTES,
+        "ratio_to": _recipes.ratio_to,
+        "difference_to": _recipes.difference_to,
+    }
+    return environment
+
+
+def _part(environment: Environment, name: str) -> str:
+    """A style sheet or script of this package, put into the page as it is."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _tallies(result: RunResult) -> list[tuple[str, list[tuple[str, int]]]]:
+    """How many of each verdict, promise and trial state, the gravest first; what does not occur is left out."""
+    told = (
+        ("Comparisons", Counter(str(comparison.verdict) for comparison in result.comparisons), VERDICT_GLYPHS),
+        ("SLA", Counter(str(finding.state) for finding in result.sla), _SLA_GLYPHS),
+        ("Trials", Counter(str(trial.state) for trial in result.trials), tuple(TrialState)),
+    )
+    return [(name, [(str(key), counts[str(key)]) for key in order if counts[str(key)]]) for name, counts, order in told if counts]
+
+
+def _groups(result: RunResult) -> list[GroupView]:
+    views = []
+    drawn = 0
+    for group in _recipes.recipe_groups(result):
+        drawing = tradeoff(group, drawn) if drawn < TRADEOFF_CHARTS else None
+        drawn += drawing is not None
+        views.append(GroupView(group, drawing, _recipes.metrics_told(group.trials)))
+    return views
+
+
+def _latencies(result: RunResult, ordered: list[Comparison]) -> list[tuple[TrialRecord, Drawing]]:
+    """The trials whose comparisons come first, then the others in order, as far as they have latencies to draw."""
+    places: dict[str, int] = {}
+    for place, comparison in enumerate(ordered):
+        places.setdefault(comparison.trial, place)
+    drawings: list[tuple[TrialRecord, Drawing]] = []
+    for trial in sorted(result.trials, key=lambda trial: places.get(trial.id, len(places) + len(ordered))):
+        if len(drawings) == LATENCY_CHARTS:
+            break
+        drawing = latencies(trial, len(drawings))
+        if drawing is not None:
+            drawings.append((trial, drawing))
+    return drawings
+
+
+def _anchors(result: RunResult) -> dict[str, str]:
+    """Where each trial is told on the page; names are the user's, so anchors are numbers."""
+    return {trial.id: f"trial-{number}" for number, trial in enumerate(result.trials) if trial.state not in _QUIET}
+
+
+def _quiet(result: RunResult) -> list[tuple[TrialState, str, list[TrialRecord]]]:
+    """Trials with nothing to tell, by state and reason."""
+    groups: dict[tuple[TrialState, str], list[TrialRecord]] = defaultdict(list)
+    for trial in result.trials:
+        if trial.state in _QUIET:
+            groups[trial.state, trial.reason].append(trial)
+    return [(state, reason, trials) for (state, reason), trials in groups.items()]
+
+
+def _duration(result: RunResult) -> str:
+    seconds = (datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)).total_seconds()
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _sort_value(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _unbroken(sentence: str) -> str:
+    """A number keeps its unit beside it when the line breaks."""
+    return _QUANTITY.sub("\N{NO-BREAK SPACE}", sentence)
+
+
+def _shortened(text: str, limit: int) -> str:
+    """The end of a long text: a traceback's last lines say what happened."""
+    return text if len(text) <= limit else f"... {len(text) - limit:,} characters left out\n{text[-limit:]}"
+
+
+PLUGIN = Html
