@@ -110,13 +110,13 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """Opens artifacts. ``preload`` imports the framework (not timed, not counted as the model's memory). ``open`` is timed as load
-    time; what was asked for and is not what runs is a CannotMeasure, never a silent fall-back."""
+    """Opens artifacts. ``preload`` imports the framework and the code that the artifact needs (not timed, not counted as the model's
+    memory). ``open`` is timed as load time; what was asked for and is not what runs is a CannotMeasure, never a silent fall-back."""
 
     accepts: ClassVar[tuple[str, ...]]
     devices: ClassVar[tuple[str, ...]]
 
-    def preload(self) -> None: ...
+    def preload(self, artifact: ModelArtifact) -> None: ...
     def open(self, artifact: ModelArtifact, device: Device) -> AbstractContextManager[Session]: ...
 
 

@@ -40,9 +40,7 @@ class LaunchEvidence:
     fresh: int
 
 
-def compare_launches(
-    trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str, *, may_be_red: bool = True
-) -> Comparison:
+def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str, *, may_be_red: bool = True) -> Comparison:
     """The paired t interval on launch pairs; ``alpha`` is what this look may spend on a red (one-sided).
 
     ``may_be_red`` is False while a suspicion is not yet confirmed by enough fresh pairs: a red is then INCONCLUSIVE.

@@ -63,7 +63,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Preload:
-    """Import the runtime's framework and read the inputs; nothing of the model yet."""
+    """Import the runtime's framework and the model's code, and read the inputs; nothing of the model's weights yet."""
 
     subject: Subject
     kind: Literal["preload"] = "preload"

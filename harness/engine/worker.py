@@ -55,7 +55,7 @@ class Bench:
 
         self.runtime = cast("Runtime", plugin_of("runtimes", self.subject.runtime, self.subject.scenario_folder))
         self.load = cast("Load", plugin_of("loads", self.subject.load, self.subject.scenario_folder))
-        self.runtime.preload()
+        self.runtime.preload(self.subject.artifact)
         self.data = read_dataset(self.subject.data)
 
     def open(self) -> Opened:

@@ -70,7 +70,7 @@ def load(artifact: ModelArtifact) -> torch.nn.Module:
     """Open a saved module in eval mode, with the code that it was saved with."""
     import torch
 
-    _restore_code(artifact.folder / CODE)
+    restore_code(artifact.folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # A pickle runs code when it is read. This one was written by this program into its own cache, which checks every file's digest.
@@ -146,8 +146,9 @@ def _copy_code(into: Path, root: Path) -> None:
     (into / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
 
 
-def _restore_code(folder: Path) -> None:
+def restore_code(artifact_folder: Path) -> None:
     """Import the saved copies under the names that the pickle knows them by; the order of names imports packages before their modules."""
+    folder = artifact_folder / CODE
     names: dict[str, str] = json.loads((folder / "names.json").read_text())
     folders = sorted({str((folder / relative).parent) for relative in names.values()} | {str(folder)})
     sys.path[:0] = [path for path in folders if path not in sys.path]

@@ -69,7 +69,7 @@ class FakeRuntime(Options):
 
     add_latency_us: float = 0.0
 
-    def preload(self) -> None:
+    def preload(self, artifact: ModelArtifact) -> None:
         return
 
     @contextmanager

@@ -69,7 +69,7 @@ class OnnxRuntime(Options):
     optimization: Literal["none", "basic", "extended", "all"] = "all"
     inter_op_threads: int = 1
 
-    def preload(self) -> None:
+    def preload(self, artifact: ModelArtifact) -> None:
         from harness import plugins
 
         plugins.require("onnxruntime", plugin="onnxruntime", extra="onnx")

@@ -74,11 +74,15 @@ class TorchRuntime(Options):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
 
-    def preload(self) -> None:
+    def preload(self, artifact: ModelArtifact) -> None:
         from harness import plugins
+        from harness.formats import torch_module
 
         plugins.require("torch", plugin="torch", extra="torch")
         import torch  # noqa: F401 - imported so that its memory and time are not the model's
+
+        if artifact.format == "torch_module":
+            torch_module.restore_code(artifact.folder)
 
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
