@@ -15,6 +15,7 @@ from harness.core.comparison import Comparison, NullControl, SlaFinding, Verdict
 from harness.core.environment import Environment
 from harness.core.estimate import Absent, Estimate
 from harness.core.measurement import Failure, SessionFacts
+from harness.core.scenario import PluginRef
 
 SCHEMA = 1
 
@@ -37,7 +38,8 @@ class TrialState(StrEnum):
 class LaunchSketch:
     """One launch in little: quantiles of its query latencies in ns at ``QUANTILES``, how many queries, and its other figures.
 
-    ``quantiles_ns`` is empty where the load does not time single queries.
+    ``sample_ns`` are latencies evenly taken in their order, a bounded number for all launches of an arm together. Both are empty where
+    the load does not time single queries.
     """
 
     pair: int
@@ -48,6 +50,7 @@ class LaunchSketch:
     first_call_ns: int
     memory_bytes: int
     steady: bool
+    sample_ns: tuple[int, ...] = ()
 
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -55,11 +58,14 @@ QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The latencies of one arm: a sketch of every launch, and at most 2,000 latencies in ns, evenly taken from all launches in order."""
+    """The latencies of one arm: a sketch of every launch, with about 2,000 sampled latencies in all."""
 
     arm: str
     launches: tuple[LaunchSketch, ...]
-    sample_ns: tuple[int, ...]
+
+    @property
+    def sample_ns(self) -> tuple[int, ...]:
+        return tuple(latency for launch in self.launches for latency in launch.sample_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,28 @@ class Content:
     digest: str
     source: str
     toolchain: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An array of numbers as text: ``dtype`` is numpy's name or ``bits``, ``data`` zlib in base64."""
+
+    dtype: str
+    count: int
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened, every
+    sample's score by metric and the class it was given, and every launch's figure by metric."""
+
+    artifact_key: str
+    evaluation_key: str
+    runtime: PluginRef
+    scores: Mapping[str, Packed]
+    answers: Packed | None
+    figures: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +138,7 @@ class TrialRecord:
     changes: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    material: Material | None = None
 
     def estimate(self, metric: str) -> Estimate | None:
         return next((estimate for estimate in self.estimates if estimate.metric == metric), None)

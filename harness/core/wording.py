@@ -14,6 +14,7 @@ from harness.core.result import TrialState
 from harness.core.units import Unit, format_change, format_points, format_value
 
 if TYPE_CHECKING:
+    from harness.core.baseline import Baseline
     from harness.core.comparison import Comparison, SlaFinding
     from harness.core.result import RunResult
 
@@ -213,3 +214,16 @@ def _short(value: float) -> str:
 def _level(level: float) -> str:
     """``99 %``; never rounded up to certainty."""
     return "more than 99.99 %" if level > 0.9999 else f"{level * 100:.4g} %"
+
+
+def baseline_line(baseline: Baseline) -> str:
+    """A baseline in one line: its median latency on each machine, size, accuracy, commit."""
+    told = [
+        f"{estimate.metric} {_told(estimate.value, estimate.unit)}"
+        for part in (baseline.portable.estimates, *(measured.estimates for measured in baseline.measured.values()))
+        for estimate in part
+        if estimate.metric in ("latency_p50", "accuracy", "model_size")
+    ]
+    commit = "not of a commit" if baseline.portable.commit is None else f"commit {baseline.portable.commit[:12]}"
+    machines = len(baseline.measured)
+    return f"{baseline.trial}  {', '.join(told)}; {machines} {'machine' if machines == 1 else 'machines'}, {commit}"

@@ -13,6 +13,7 @@ from harness.core.estimate import Absent, ConfidenceInterval
 from harness.core.units import format_change, format_points, format_value
 from harness.engine.judge import Evidence, judge, worsening
 from harness.stats import bootstrap, mcnemar, paired
+from harness.stats.checks import finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,8 @@ PASS_LEVEL = 0.90
 POWER = 0.80
 TIMER_LOG_RATIO = 1e-4
 """Spreads below 0.01 % are the timer's and the scheduler's, not evidence: intervals are never drawn narrower than this allows."""
+ROUNDING = 1e-12
+"""What floating point may add to an exact ratio: 1.01 - 1 is a little more than 0.01."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: fl
     strict = paired.ratio_interval(deciding, 1 - 2 * alpha, floor=TIMER_LOG_RATIO)
     plain = paired.ratio_interval(ratios, PASS_LEVEL, floor=TIMER_LOG_RATIO)
     baseline, candidate = statistics.median(evidence.baseline), statistics.median(evidence.candidate)
-    effect = math.exp(statistics.fmean(ratios))
-    judged = Evidence("ratio", rule.better, strict, plain, rule.tolerance, rule.floor, (effect - 1) * baseline)
+    change = (math.exp(statistics.fmean(deciding)) - 1) * baseline
+    judged = Evidence("ratio", rule.better, strict, plain, rule.tolerance, rule.floor, change)
     verdict = judge(judged)
     if verdict is Verdict.REGRESSED and not may_be_red:
         verdict = Verdict.INCONCLUSIVE
@@ -86,7 +89,7 @@ def compare_exact(trial: str, rule: Rule, baseline: float, candidate: float) -> 
     if not math.isfinite(ratio):
         ratio = 1.0 if candidate == baseline else 1e9
     interval = ConfidenceInterval(ratio, ratio, 0.999999)
-    evidence = Evidence("ratio", rule.better, interval, interval, rule.tolerance, rule.floor, candidate - baseline)
+    evidence = Evidence("ratio", rule.better, interval, interval, rule.tolerance + ROUNDING, rule.floor, candidate - baseline)
     verdict = judge(evidence)
     if verdict is Verdict.INCONCLUSIVE:  # exactly on the tolerance
         verdict = Verdict.PASS
@@ -125,6 +128,7 @@ def compare_samples(
     """
     import numpy as np
 
+    baseline, candidate = finite(baseline), finite(candidate)
     binary = bool(np.isin(baseline, (0.0, 1.0)).all() and np.isin(candidate, (0.0, 1.0)).all())
     difference = float(np.mean(candidate) - np.mean(baseline))
     visible: float | None = None
@@ -140,7 +144,8 @@ def compare_samples(
         plain = bootstrap.mean_difference_interval(baseline, candidate, PASS_LEVEL, generator)
         method = "paired bootstrap over samples"
     if not np.array_equal(baseline, candidate):
-        visible = (strict.high - strict.low) / 2
+        z = statistics.NormalDist().inv_cdf  # half the interval alone, -z(alpha) standard errors, is seen at 50 % power
+        visible = (strict.high - strict.low) / 2 * (1 + z(POWER) / -z(alpha))
     evidence = Evidence("difference", rule.better, strict, plain, rule.tolerance, rule.floor, difference)
     verdict = judge(evidence)
     return Comparison(
@@ -185,7 +190,7 @@ def _reason(verdict: Verdict, evidence: Evidence, of: str) -> str:
     if verdict is Verdict.IMPROVED:
         return f"shown to be at least {tell(-strict.high).lstrip('+')} better"
     if verdict is Verdict.PASS:
-        if plain.high >= evidence.tolerance > 0 and strict.low > evidence.tolerance:
+        if plain.high >= evidence.tolerance and strict.low > evidence.tolerance:
             return "worse, but by less than the smallest absolute change that matters"
         return (
             f"shown to be within the tolerance of {tolerance} (at most {tell(plain.high).lstrip('+')} worse)"

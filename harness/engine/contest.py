@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, Verdict
 from harness.core.estimate import Absent
 from harness.core.measurement import Failure, Measurement, Run
-from harness.engine.compare import FAMILY_ALPHA, LaunchEvidence, compare_launches, is_suspect
+from harness.engine.compare import FAMILY_ALPHA, LaunchEvidence, compare_launches, is_suspect, log_ratios_or_reason
 from harness.engine.evaluate import launch_figures, launch_log_ratios
 from harness.engine.measure import Procedure, launch
 from harness.engine.workers import WorkerFailed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.engine.rules import Rule
 
 SCREEN_PAIRS = 5
+LEAST_PAIRS = 2
+"""One launch pair has no spread: a contest that failed after it has nothing to compare."""
 METHOD = "paired slices: t interval on launch pairs"
 NULL_SUFFIX = " (null control)"
 
@@ -73,12 +75,17 @@ class Contest:
         return Measurement(self.trial, subject.batch_size, self.load, tuple(self.runs[arm]), failures)
 
     def log_ratios(self, rule: Rule) -> list[float] | Absent:
-        return launch_log_ratios(rule.metric, self.measurement("baseline"), self.measurement("candidate"))
+        return log_ratios_or_reason(
+            launch_log_ratios(rule.metric, self.measurement("baseline"), self.measurement("candidate")), LEAST_PAIRS
+        )
 
     def find_suspects(self) -> None:
-        self.screened = len(self.runs["candidate"])
+        """Judge the screen's pairs alone, also where an interrupted run left more of them."""
+        self.screened = min(SCREEN_PAIRS, len(self.runs["candidate"]))
         found = {rule.metric: self.log_ratios(rule) for rule in self.rules}
-        self.suspects = frozenset(rule.metric for rule in self.rules if isinstance(r := found[rule.metric], list) and is_suspect(rule, r))
+        self.suspects = frozenset(
+            rule.metric for rule in self.rules if isinstance(r := found[rule.metric], list) and is_suspect(rule, r[: self.screened])
+        )
 
     def look(self, alpha: float) -> None:
         """Decide what this look can decide; what was decided for good by an earlier look stays."""
@@ -112,7 +119,7 @@ def screen_and_confirm(
 ) -> None:
     """Carry every contest to its end; results are in the contests. ``budget_s`` is each trial's, in seconds."""
     for contest in contests:
-        for number in range(SCREEN_PAIRS):
+        while (number := len(contest.runs["candidate"])) < SCREEN_PAIRS:
             step(f"{contest.trial}: screening, launch pair {number + 1} of {SCREEN_PAIRS}")
             if not contest.take_pair(record, clock):
                 break
@@ -129,15 +136,27 @@ def confirm(
     """Fresh pairs until the answer is clear or the budget is spent; how many regressions were shown."""
     looks = Looks(FAMILY_ALPHA / max(1, standing))
     contest.look(looks.alpha(0))
-    number = 0
-    while not contest.clear and contest.spent_s + _pair_s(contest) <= budget_s:
-        number += 1
-        step(f"{contest.trial}: {'confirming' if contest.suspects else 'deciding'}, fresh launch pair {number}")
+    fresh = len(contest.runs["candidate"]) - contest.screened  # an interrupted run may have left fresh pairs:
+    index = int(fresh >= LEAST_PAIRS)  # then the first look is spent
+    last = looks.schedule[-1]  # after the last look nothing more can be decided
+    while not contest.clear and fresh < last and contest.spent_s + _pair_s(contest) <= budget_s:
+        fresh += 1
+        step(f"{contest.trial}: {'confirming' if contest.suspects else 'deciding'}, fresh launch pair {fresh}")
         if not contest.take_pair(record, clock):
             break
-        if (index := looks.index_at(number)) is not None:
+        if fresh >= looks.schedule[index]:
             contest.look(looks.alpha(index))
+            index = min(index + 1, len(looks.schedule) - 1)
+    if not contest.clear:
+        contest.look(looks.alpha(index))  # the pairs since the last look count too
     return sum(comparison.verdict is Verdict.REGRESSED for comparison in contest.comparisons.values())
+
+
+def null_contest(contest: Contest) -> Contest:
+    """The same procedure, the baseline in both arms: what it calls different is the machine's doing."""
+    arms = dict.fromkeys(("baseline", "candidate"), contest.arms["baseline"])
+    procedure = replace(contest.procedure, logs=contest.procedure.logs / "null-control", pythons={})
+    return Contest(contest.trial + NULL_SUFFIX, arms, contest.rules, procedure, contest.seed + 1, contest.load)
 
 
 def _pair_s(contest: Contest) -> float:

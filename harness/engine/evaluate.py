@@ -116,13 +116,12 @@ def launch_metrics() -> tuple[str, ...]:
 
 
 def sketch(measurement: Measurement, arm: str) -> Distribution:
-    """A measurement in little: quantiles of each launch, and at most 2,000 latencies evenly taken from all launches."""
-    latencies = [latency for run in measurement.runs for piece in run.slices for latency in piece.latencies_ns]
-    stride = max(1, -(-len(latencies) // SAMPLE_LIMIT))
-    return Distribution(arm, tuple(_launch_sketch(run) for run in measurement.runs), tuple(latencies[::stride]))
+    """A measurement in little: quantiles of each launch, and about 2,000 latencies evenly taken from all launches."""
+    share = max(1, SAMPLE_LIMIT // max(1, len(measurement.runs)))
+    return Distribution(arm, tuple(_launch_sketch(run, share) for run in measurement.runs))
 
 
-def _launch_sketch(run: Run) -> LaunchSketch:
+def _launch_sketch(run: Run, sampled: int) -> LaunchSketch:
     import numpy as np
 
     latencies = [latency for piece in run.slices for latency in piece.latencies_ns]
@@ -136,6 +135,7 @@ def _launch_sketch(run: Run) -> LaunchSketch:
         first_call_ns=run.first_call_ns,
         memory_bytes=max(0, run.peak_rss_bytes - run.idle_rss_bytes),
         steady=run.steady,
+        sample_ns=tuple(latencies[:: max(1, -(-len(latencies) // sampled))]),
     )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SLICE_NS = 30_000_000
 """Slices of a few tens of milliseconds: long against the timer, short against a neighbour's bursts."""
 MIN_SLICES = 6
+LEAST_QUERIES = 20
+OVERTIME = 5
 WARM_UP_CALLS = 3
 UNSTEADY = 0.10
 """A launch whose halves differ by more than this is called unsteady."""
@@ -86,9 +88,14 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
 
 
 def slices_of(query_ns: int, duration_ns: float) -> tuple[int, int]:
-    """Queries in a slice and slices in a launch, from the time of one query of the baseline."""
-    queries = max(1, math.ceil(SLICE_NS / max(1, query_ns)))
-    return queries, max(MIN_SLICES, round(duration_ns / (queries * max(1, query_ns))))
+    """Queries in a slice and slices in a launch, from the time of one query of the baseline.
+
+    A launch has at least 6 slices, and the 20 queries that a median takes unless they would take 5 times as long as was asked for.
+    """
+    query_ns = max(1, query_ns)
+    queries = max(1, math.ceil(SLICE_NS / query_ns))
+    least = min(LEAST_QUERIES, OVERTIME * duration_ns / query_ns)
+    return queries, max(MIN_SLICES, math.ceil(least / queries), round(duration_ns / (queries * query_ns)))
 
 
 def is_steady(slices: tuple[Slice, ...]) -> bool:

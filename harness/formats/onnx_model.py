@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
     import onnx
 
 MAIN = "model.onnx"
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
 INTEGER = frozenset(
     {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
 )
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
 
 
 def describe(folder: Path, steps: tuple[AppliedStep, ...], main: str = MAIN) -> ModelArtifact:
@@ -50,17 +54,39 @@ def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
     return [folder / location for location in sorted(locations)]
 
 
+def external_names(path: Path) -> tuple[str, ...]:
+    """What ``external_files`` finds, without the onnx package: the strings that follow the key ``location`` in the file's bytes.
+
+    Protocol Buffers write a short string as its field's tag, its length in one byte, and its text.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        return ()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = [content[match.end() : match.end() + match[1][0]] for match in _LOCATION.finditer(content)]
+    return tuple(sorted({name.decode(errors="replace") for name in found}))
+
+
+def forget_places(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes of the model's source: paths and lines would make equal graphs differ in size and digest."""
+    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        for node in graph.node:
+            kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
+            graphs.extend(_subgraphs(node))
+
+
 def operators(model: onnx.ModelProto) -> Counter[str]:
     """How many nodes of each type, functions and subgraphs included."""
-    import onnx
-
     counts: Counter[str] = Counter()
     graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
     while graphs:
         graph = graphs.pop()
         for node in graph.node:
             counts[node.op_type] += 1
-            graphs.extend(attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH)
+            graphs.extend(_subgraphs(node))
     return counts
 
 
@@ -85,6 +111,12 @@ def quantized_share(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
             else:
                 left.append(node.name or node.op_type)
     return done, total, left
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    import onnx
+
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

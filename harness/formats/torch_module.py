@@ -2,7 +2,8 @@
 
 A folder holds ``model.pt`` (the module, ``torch.save``), ``state.pt`` (its parameters alone: what a deployment ships, and what model_size
 counts) and ``code/`` (a copy of every project file that was imported to make the module), so that it opens in a fresh process when the
-project's files have changed or gone.
+project's files have changed or gone. Beside a module that torch has quantized stands ``engine.txt``, the kernel library that it is packed
+for: when torch reads the weights it packs them again, for whichever library the process has chosen.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 MAIN = "model.pt"
 STATE = "state.pt"
 CODE = "code"
+NAMES = "names.json"
+ENGINE = "engine.txt"
 PRINCIPAL = ("logits", "last_hidden_state", "sentence_embedding", "pooler_output")
 """Names that hold the principal output where a model returns a mapping; else its first tensor does."""
 
@@ -36,7 +39,7 @@ PRINCIPAL = ("logits", "last_hidden_state", "sentence_embedding", "pooler_output
 def save(module: torch.nn.Module, folder: Path, *, example: Dataset, root: Path, steps: tuple[AppliedStep, ...]) -> ModelArtifact:
     """Write a module in eval mode and describe it; ``example`` gives the inputs' names, dtypes and shapes.
 
-    Raises BadInput when the module cannot be pickled or cannot be called with the example.
+    Raises BadInput when the module cannot be pickled; what it raises when it is called passes through with its traceback.
     """
     import torch
 
@@ -51,6 +54,8 @@ def save(module: torch.nn.Module, folder: Path, *, example: Dataset, root: Path,
             hint = "define the class at the top level of the factory's file: a lambda or a local class cannot be saved"
             raise BadInput(Problem(f"the module cannot be saved: {error}", hint=hint)) from error
         torch.save(module.state_dict(), folder / STATE)
+    if quantized_layers(module):
+        (folder / ENGINE).write_text(torch.backends.quantized.engine)
     files = [folder / STATE]
     return ModelArtifact(
         folder=folder,
@@ -71,6 +76,8 @@ def load(artifact: ModelArtifact) -> torch.nn.Module:
     import torch
 
     restore_code(artifact.folder)
+    if (engine := artifact.folder / ENGINE).is_file():
+        torch.backends.quantized.engine = engine.read_text()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # A pickle runs code when it is read. This one was written by this program into its own cache, which checks every file's digest.
@@ -114,6 +121,23 @@ def flatten(outputs: object) -> dict[str, torch.Tensor]:
     return {first: found[first], **found}
 
 
+def quantized_layers(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The layers that torch itself has quantized, by name, each once: what only holds their packed weights is left out."""
+    parts = ((name, part, type(part).__module__) for name, part in module.named_modules())
+    return {
+        name: part
+        for name, part, home in parts
+        if home.startswith("torch.ao.nn.") and "quantized" in home and (hasattr(part, "get_weight") or hasattr(part, "weight"))
+    }
+
+
+def packed_weights(layer: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    """The int8 weights of a quantized layer, unpacked."""
+    if callable(every := getattr(layer, "get_weight", None)):
+        return tuple(every().values())
+    return (weight(),) if callable(weight := getattr(layer, "weight", None)) else ()
+
+
 def arrays(outputs: Mapping[str, torch.Tensor]) -> tuple[NDArray[np.generic], ...]:
     """Outputs as numpy arrays; half precision becomes float32, which numpy can hold."""
     import torch
@@ -131,25 +155,28 @@ def _copy_code(into: Path, root: Path) -> None:
         if name == "__main__" or file is None or not file.endswith(".py"):
             continue
         path = Path(file).resolve()
+        if not path.is_file():  # torch's own torch._ops calls itself '_ops.py', which is nowhere
+            continue
         if "site-packages" in path.parts or name.split(".")[0] == "harness":
             continue
-        if path.is_relative_to(root):
+        restored = next((folder for folder in path.parents if folder.name == CODE and (folder / NAMES).is_file()), None)
+        if restored is not None:  # from another artifact: carried on
+            relative = path.relative_to(restored)
+        elif path.is_relative_to(root):
             relative = path.relative_to(root)
-        elif path.parent.name == CODE or CODE in path.parts:  # restored from another artifact: carried on
-            relative = Path(*path.parts[len(path.parts) - path.parts[::-1].index(CODE) :])
         else:
             continue
         (into / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, into / relative)
         names[name] = relative.as_posix()
     into.mkdir(exist_ok=True)
-    (into / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
+    (into / NAMES).write_text(json.dumps(names, indent=1, sort_keys=True))
 
 
 def restore_code(artifact_folder: Path) -> None:
     """Import the saved copies under the names that the pickle knows them by; the order of names imports packages before their modules."""
     folder = artifact_folder / CODE
-    names: dict[str, str] = json.loads((folder / "names.json").read_text())
+    names: dict[str, str] = json.loads((folder / NAMES).read_text())
     folders = sorted({str((folder / relative).parent) for relative in names.values()} | {str(folder)})
     sys.path[:0] = [path for path in folders if path not in sys.path]
     for name, relative in sorted(names.items()):

@@ -5,20 +5,12 @@ Training is part of ``build``: the harness runs it once and keeps the trained mo
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from digits import split
 from torch import nn
 from torch.nn import functional
 from transformers import ResNetConfig, ResNetForImageClassification
 
 SIDE = 32
-HELD_OUT = 500
-
-
-def _split():
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
-    return train_test_split(images, labels.astype(np.int64), test_size=HELD_OUT, stratify=labels, random_state=0)
 
 
 def _scale(images):
@@ -29,13 +21,13 @@ def _scale(images):
 
 def train_set():
     """1,297 images [N, 1, 32, 32] float32 with their labels."""
-    images, _, labels, _ = _split()
+    images, _, labels, _ = split()
     return _scale(images), labels
 
 
 def test_set():
     """500 held-out images, as many of each digit as the data has."""
-    _, images, _, labels = _split()
+    _, images, _, labels = split()
     return _scale(images), labels
 
 

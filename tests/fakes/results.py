@@ -174,16 +174,17 @@ def size_comparison(trial: str, *, effect: float = 1.0, verdict: Verdict = Verdi
 def distribution(arm: str, median_ns: float, *, launches: int = 12, seed: int = 1) -> Distribution:
     """Latencies as a shared machine gives them: a launch has its own level, its queries a long right tail."""
     generator = random.Random(f"{arm} {median_ns} {seed}")
-    sketches, sample = [], []
+    sketches = []
     for pair in range(launches):
         level = median_ns * math.exp(generator.gauss(0, 0.03))
         latencies = sorted(
             int(level * (1 + generator.expovariate(18) + (generator.random() < 0.02) * generator.uniform(0.3, 2))) for _ in range(150)
         )
         quantiles = tuple(latencies[min(len(latencies) - 1, round(q * (len(latencies) - 1)))] for q in QUANTILES)
-        sketches.append(LaunchSketch(pair, 700, 2_000_000_000, quantiles, 310_000_000, 14_000_000, 148_000_000, pair != 7))
-        sample += latencies
-    return Distribution(arm, tuple(sketches), tuple(sample))
+        sketches.append(
+            LaunchSketch(pair, 700, 2_000_000_000, quantiles, 310_000_000, 14_000_000, 148_000_000, pair != 7, tuple(latencies))
+        )
+    return Distribution(arm, tuple(sketches))
 
 
 def trial(

@@ -1,0 +1,321 @@
+"""The command line. Every command imports what it needs when it runs: ``harness --help`` loads no framework, nor numpy.
+
+Results go to stdout, progress and logs to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness import __version__
+from harness.core.errors import ExitCode, HarnessError
+
+if TYPE_CHECKING:
+    from harness.core.progress import Progress
+    from harness.core.result import RunResult
+    from harness.pipeline import Request
+    from harness.store.baselines import Baselines
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FAMILIES = ("passes", "runtimes", "loads", "metrics", "reports", "sources")
+VERDICT_COLOURS = {
+    "REGRESSED": "red",
+    "BROKEN": "red",
+    "INVALID": "magenta",
+    "INCONCLUSIVE": "yellow",
+    "UNPROVEN": "yellow",
+    "IMPROVED": "blue",
+}
+PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+REPORTS = click.option(
+    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="harness")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is done, to stderr.")
+def cli(verbose: bool) -> None:
+    """A performance gate for machine-learning inference.
+
+    Exit codes: 0 pass, 1 regression or SLA broken, 2 bad input, 3 could not be measured or not decided, 70 a bug in harness.
+    """
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+
+
+def _measuring(command: Command) -> Command:
+    """The options that 'run' and 'gate' share."""
+    for option in (
+        click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario."),
+        click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches, such as 'int8' or '*-b8'."),
+        click.option("--resume", metavar="RUN", help="Go on with an interrupted run: an id, its beginning, or 'latest'."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/json-output.md)."),
+        REPORTS,
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@PATHS
+@_measuring
+def run(
+    paths: tuple[Path, ...], overrides: tuple[str, ...], only: tuple[str, ...], resume: str | None, as_json: bool, reports: Path
+) -> None:
+    """Measure scenarios (files, or folders of them) and save a run."""
+    from harness import pipeline
+
+    request = pipeline.Request(_command_line(), paths, reports, overrides, only, resume)
+    _carry_out(pipeline.run, request, as_json)
+
+
+@cli.command()
+@PATHS
+@_measuring
+@click.option("--budget", default="120 s", show_default=True, help="Time for one trial's launch pairs.")
+@click.option("--all", "measure_all", is_flag=True, help="Measure unchanged trials too.")
+@click.option("--strict", is_flag=True, help="Fail (exit 3) on INCONCLUSIVE, UNPROVEN and UNMEASURED.")
+@click.option(
+    "--new-baselines",
+    type=click.Choice(["accept", "fail"]),
+    default="fail",
+    show_default=True,
+    help="What to do with trials that have no baseline.",
+)
+def gate(
+    paths: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    resume: str | None,
+    as_json: bool,
+    reports: Path,
+    budget: str,
+    measure_all: bool,
+    strict: bool,
+    new_baselines: str,
+) -> None:
+    """Measure what changed, compare with the baselines, decide."""
+    from harness import pipeline
+
+    request = pipeline.Request(
+        command=_command_line(),
+        paths=paths,
+        reports=reports,
+        overrides=overrides,
+        only=only,
+        resume=resume,
+        budget_s=_seconds(budget),
+        measure_all=measure_all,
+        strict=strict,
+        accept_new=new_baselines == "accept",
+    )
+    _carry_out(pipeline.gate, request, as_json)
+
+
+@cli.command()
+@PATHS
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario.")
+def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Check scenarios; nothing of them is run."""
+    from harness.engine.read_scenario import read_scenarios
+
+    for file in read_scenarios(_given(paths), overrides=overrides):
+        trials = len(file.scenario.recipes) * len(file.targets) * len(file.scenario.measure.batch_sizes)
+        click.echo(f"{file.path}: {file.scenario.name} is valid, {trials} {'trial' if trials == 1 else 'trials'}")
+
+
+@cli.command("list")
+@click.argument("family", type=click.Choice(FAMILIES))
+def list_plugins(family: str) -> None:
+    """Show the plugins of a family, with the first line of their help."""
+    from harness import plugins
+
+    infos = [plugins.describe(plugins.find(family, name)) for name in plugins.names(family)]  # type: ignore[arg-type]
+    width = max(len(info.name) for info in infos)
+    for info in infos:
+        click.echo(f"{info.name:<{width}}  {info.help}")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+def init(folder: Path) -> None:
+    """Write a first scenario, a baseline folder and a CI workflow into your repository."""
+    from harness.engine.init_project import init_project
+
+    for path in init_project(folder):
+        click.echo(f"wrote {path}")
+    click.echo("next: harness run scenarios, then 'harness baseline accept' and commit baselines/")
+
+
+@cli.command()
+@click.argument("name", metavar="RUN", default="latest")
+@click.option(
+    "--format", "format_", type=click.Choice(["html", "markdown", "junit", "json", "text"]), help="Print one report instead of writing all."
+)
+@REPORTS
+def report(name: str, format_: str | None, reports: Path) -> None:
+    """Render a saved run again."""
+    from harness import pipeline
+    from harness.store.runs import Runs
+
+    folder = Runs(reports).find(name)
+    result = folder.result()
+    if format_ is not None:
+        (data,) = pipeline.render(result, [format_]).values()
+        click.echo(data.decode(), nl=False)
+        return
+    folder.save(result, pipeline.render(result))
+    click.echo(folder.path / "report.html")
+
+
+@cli.group()
+def baseline() -> None:
+    """Accept, list, show and remove baselines."""
+
+
+@baseline.command()
+@click.argument("name", metavar="RUN", default="latest")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches.")
+@click.option("--force", is_flag=True, help="Also of a run of uncommitted source, or with trials that failed.")
+@REPORTS
+def accept(name: str, only: tuple[str, ...], force: bool, reports: Path) -> None:
+    """Make a run's numbers the baselines."""
+    from datetime import UTC, datetime
+
+    from harness.engine import accept as acceptance
+    from harness.store.runs import Runs
+
+    result = Runs(reports).find(name).result()
+    baselines = _baselines()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for trial in acceptance.accept(result, baselines, now=now, only=only, force=force):
+        click.echo(f"{baselines.path(trial).relative_to(baselines.root)} holds {trial} of run {result.id}")
+    click.echo("commit it with the change that it belongs to")
+
+
+@baseline.command("list")
+def list_baselines() -> None:
+    """Show every baseline: its numbers, where it was measured, its commit."""
+    from harness.core.wording import baseline_line
+    from harness.store.baselines import Unreadable
+
+    baselines = _baselines()
+    for trial in baselines.trials():
+        try:
+            found = baselines.read(trial)
+        except Unreadable as error:
+            click.echo(f"{trial}  INVALID: {error.message}")
+            continue
+        if found is not None:
+            click.echo(baseline_line(found))
+
+
+@baseline.command()
+@click.argument("trial")
+def show(trial: str) -> None:
+    """Print a baseline as JSON, without its packed and sampled parts."""
+    from harness.core.errors import BadInput, Problem
+    from harness.store.baselines import shown
+    from harness.store.files import pretty_json
+
+    found = _baselines().read(trial)
+    if found is None:
+        raise BadInput(Problem(f"there is no baseline of '{trial}'", hint="'harness baseline list' shows those that there are"))
+    click.echo(pretty_json(shown(found)).decode(), nl=False)
+
+
+@baseline.command()
+@click.argument("trial")
+def remove(trial: str) -> None:
+    """Remove a trial's baseline file."""
+    baselines = _baselines()
+    click.echo(f"removed {baselines.remove(trial).relative_to(baselines.root)}")
+
+
+def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request, as_json: bool) -> None:
+    """Run or gate, then tell the result and end with its exit code."""
+    from harness import pipeline
+    from harness.engine.progress_bar import shown_progress
+
+    request = pipeline.resumed(request)
+    if not request.paths:
+        raise click.UsageError("name a scenario file or a folder of scenarios, such as 'scenarios/'")
+    with shown_progress() as progress:
+        result = work(request, progress)
+    (data,) = pipeline.render(result, ["json" if as_json else "text"]).values()
+    click.echo(data.decode() if as_json else _coloured(data.decode()), nl=False)
+    click.echo(f"\nreport: {request.reports / result.id / 'report.html'}", err=as_json)
+    sys.exit(result.exit_code)
+
+
+def _coloured(text: str) -> str:
+    """The verdicts in colour; click drops the colours where stdout is no terminal."""
+    for word, colour in VERDICT_COLOURS.items():
+        text = text.replace(f"{word}", click.style(word, fg=colour, bold=True))
+    return text
+
+
+def _given(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not paths:
+        raise click.UsageError("name a scenario file or a folder of scenarios, such as 'scenarios/'")
+    return paths
+
+
+def _baselines() -> Baselines:
+    from harness.engine.read_scenario import project_root
+    from harness.store.baselines import Baselines
+
+    return Baselines(project_root(Path.cwd() / "scenario.yaml"))
+
+
+def _seconds(text: str) -> float:
+    from harness.core.errors import BadInput, Problem
+    from harness.core.units import Unit, parse_quantity
+
+    try:
+        quantity = parse_quantity(text)
+        if quantity.unit is not Unit.NANOSECONDS or quantity.value <= 0:
+            raise ValueError(f"{text!r} is not a time")
+    except ValueError as error:
+        raise BadInput(Problem(f"--budget: {error}", hint="write it as '60s' or '2 min'")) from error
+    return quantity.value / 1e9
+
+
+def _command_line() -> str:
+    return " ".join(sys.argv[1:])
+
+
+def main() -> None:
+    """Run the command line; every way that it can end has its exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.BAD_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except HarnessError as error:
+        click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.PASS)
+    except Exception:  # noqa: BLE001 - the outermost frame: whatever gets here is a bug, and says so
+        traceback.print_exc()
+        click.echo("this is a bug in harness: please report it with the traceback above", err=True)
+        sys.exit(ExitCode.BUG)
+
+
+if __name__ == "__main__":
+    main()

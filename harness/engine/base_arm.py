@@ -1,0 +1,109 @@
+"""The other arm: a baseline's artifact, from the cache or built again from the commit that it was accepted at."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import plugins
+from harness.core.errors import BadInput, CannotMeasure
+from harness.core.plan import Trial
+from harness.engine.build import Builder, cached_artifact
+from harness.engine.content import derive, plugin_digest
+from harness.engine.read_environment import git
+from harness.engine.read_scenario import read_scenario
+from harness.engine.routes import version_changes
+
+if TYPE_CHECKING:
+    from harness.core.baseline import Baseline
+    from harness.engine.protocol import Subject
+    from harness.engine.toolchain import Toolchain
+    from harness.engine.worktree import Worktrees
+
+
+@dataclass(frozen=True, slots=True)
+class BaseArm:
+    """What is measured against the candidate. ``predictions`` is the cache key of its outputs over the candidate's evaluation set;
+    ``note`` is told where the arm is not in every way what was accepted."""
+
+    subject: Subject
+    predictions: str
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFinder:
+    """Finds the other arm of a trial; ``baseline_file`` is asked for the commits that may hold it."""
+
+    root: Path
+    builder: Builder
+    toolchain: Toolchain
+    worktrees: Worktrees
+
+    def find(self, trial: Trial, baseline: Baseline, candidate: Subject, evaluation_key: str, baseline_file: Path) -> BaseArm:
+        """The baseline's artifact, opened as it was, with the candidate's inputs, batch size and load, on the candidate's cores.
+
+        Raises CannotMeasure when it is neither in the cache nor to be built from any commit that is here.
+        """
+        portable = baseline.portable
+        changed = version_changes(portable.content.toolchain, {name: self._version(name) for name in portable.content.toolchain})
+        if not changed and not portable.runtime.is_file and (artifact := cached_artifact(self.builder.cache, portable.artifact_key)):
+            subject = dataclasses.replace(candidate, artifact=artifact, runtime=portable.runtime)
+            return BaseArm(subject, _predictions_key(portable.artifact_key, subject, evaluation_key), None)
+        failures: list[str] = []
+        for commit in self._commits(baseline, baseline_file):
+            try:
+                base = self._trial_at(commit, trial, baseline)
+                derivation = derive(base, self.toolchain)
+                if derivation.content.source != portable.content.source:
+                    failures.append(f"commit {commit[:12]} holds other content")
+                    continue
+                artifact = self.builder.artifact(base, derivation)
+            except (BadInput, CannotMeasure) as error:
+                failures.append(f"at commit {commit[:12]}: {str(error).splitlines()[0]}")
+                continue
+            subject = dataclasses.replace(
+                candidate, artifact=artifact, runtime=base.recipe.runtime, scenario_folder=base.source.folder.resolve()
+            )
+            note = (
+                f"the baseline was accepted with other versions ({', '.join(changed)}); both arms run with the present ones"
+                if changed
+                else None
+            )
+            return BaseArm(subject, _predictions_key(derivation.steps[-1].key, subject, evaluation_key), note)
+        why = "; ".join(failures) or "it is not in the cache, and there is no commit to build it from"
+        hint = "accept a new baseline from a clean commit: 'harness baseline accept'"
+        raise CannotMeasure(f"the baseline of {trial.id} cannot be built here: {why}", hint=hint)
+
+    def _commits(self, baseline: Baseline, baseline_file: Path) -> list[str]:
+        """Where the content may be: the commit that it was accepted at, the one that brought the file, the present one."""
+        brought = git(self.root, "log", "-1", "--format=%H", "--", str(baseline_file))
+        found = [baseline.portable.commit, brought or None, git(self.root, "rev-parse", "HEAD")]
+        return list(dict.fromkeys(commit for commit in found if commit))
+
+    def _trial_at(self, commit: str, trial: Trial, baseline: Baseline) -> Trial:
+        root = self.worktrees.at(commit)
+        file = read_scenario(root / baseline.portable.scenario_path, root=root)
+        recipe = file.scenario.recipes.get(trial.recipe.name)
+        if recipe is None:
+            raise CannotMeasure(f"the scenario had no recipe '{trial.recipe.name}'")
+        target = next((target for target in file.targets if target.name == trial.target.name), trial.target)
+        return Trial(file, recipe, target, trial.batch_size)
+
+    def _version(self, name: str) -> str:
+        """The present version of what a baseline's toolchain names; its own plugins are those of this program."""
+        if name == "python":
+            return self.toolchain.python
+        if name.startswith("harness."):
+            _, family, plugin = name.split(".")
+            path = plugins.PACKAGE / family / f"{plugin}.py"
+            return plugin_digest(path) if path.is_file() else "none"
+        return self.toolchain.versions.get(name, "none")
+
+
+def _predictions_key(artifact_key: str, subject: Subject, evaluation_key: str) -> str:
+    facts = (artifact_key, subject.runtime.model_dump_json(), subject.device, subject.threads, subject.batch_size, evaluation_key)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

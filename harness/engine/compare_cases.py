@@ -1,0 +1,113 @@
+"""What needs no clock: size and evaluation samples, against the other arm or the stored baseline.
+
+And stored timings, where the other arm cannot run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.core.comparison import Comparison
+from harness.core.estimate import Absent
+from harness.engine.compare import FAMILY_ALPHA, compare_exact, compare_samples
+from harness.engine.compare_stored import compare_stored
+from harness.engine.evaluate import launch_figures
+from harness.engine.packing import unpack
+from harness.engine.routes import Route
+from harness.engine.rules import Rule, rules_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.core.plugin import ExactMetric
+    from harness.engine.case import Case
+
+
+def compare_cases(cases: Sequence[Case], seed: int) -> None:
+    """Add these comparisons to every case that has a baseline and something to compare with it."""
+    import numpy as np
+
+    wanted = [case for case in cases if _is_compared(case)]
+    rules = {id(case.trial.source): rules_of(case.trial.source.scenario) for case in wanted}
+    pairs = [(case, rule) for case in wanted for rule in rules[id(case.trial.source)]]
+    alpha = FAMILY_ALPHA / max(1, sum(rule.plugin.kind == "sample" for _, rule in pairs))
+    for case, rule in pairs:
+        found = _compared(case, rule, alpha, np.random.default_rng(seed))
+        if isinstance(found, Comparison):
+            case.comparisons.append(found)
+        elif found is not None:
+            case.notes.append(f"{rule.metric} was not compared: {found}")
+    for case in wanted:
+        if case.undecided is not None and any(found.n_of == "sessions" and not found.advisory for found in case.comparisons):
+            case.notes.append(f"decided by stored sessions, as the scenario says ('stored: decide'): {case.undecided}")
+            case.undecided = None
+
+
+def _compared(case: Case, rule: Rule, alpha: float, generator: np.random.Generator) -> Comparison | str | None:
+    """The comparison, or why there is none; None where nobody waits for one."""
+    if rule.plugin.kind == "exact":
+        return _exact(case, rule)
+    if rule.plugin.kind == "sample":
+        return _samples(case, rule, alpha, generator)
+    return _stored_timing(case, rule)
+
+
+def _is_compared(case: Case) -> bool:
+    """Every trial that was built and has a baseline, unless nothing but the machine differs from it."""
+    if case.baseline is None or case.subject is None or case.failure is not None or case.route is Route.UNCHANGED:
+        return False
+    return case.route is not Route.ALONE or case.baseline.portable.content.digest != case.derivation.content.digest
+
+
+def _exact(case: Case, rule: Rule) -> Comparison | str:
+    assert case.subject is not None and case.baseline is not None
+    plugin: ExactMetric = rule.plugin  # type: ignore[assignment]  # told by its kind
+    if case.base is not None:
+        before: float | None = plugin.of_artifact(case.base.subject.artifact)
+    else:
+        kept = (estimate.value for estimate in case.baseline.portable.estimates if estimate.metric == rule.metric)
+        before = next(kept, None)
+    if before is None:
+        return "its baseline does not have it"
+    return compare_exact(case.id, rule, before, plugin.of_artifact(case.subject.artifact))
+
+
+def _samples(case: Case, rule: Rule, alpha: float, generator: np.random.Generator) -> Comparison | str | None:
+    now = case.scores.get(rule.metric)
+    before = _scores_before(case, rule.metric)
+    if now is None or before is None or (isinstance(now, Absent) and isinstance(before, Absent)):
+        return None  # the metric is not of this task
+    if isinstance(now, Absent) or isinstance(before, Absent):
+        return (now if isinstance(now, Absent) else before).reason  # type: ignore[union-attr]  # one of both is
+    if len(now) != len(before):
+        return f"the evaluation set had {len(before)} samples and has {len(now)}"
+    return compare_samples(case.id, rule, before, now, alpha, generator)
+
+
+def _scores_before(case: Case, metric: str) -> NDArray[np.float64] | Absent | None:
+    """The other arm's scores on the candidate's samples; where there is no other arm, the stored ones of the very same samples."""
+    import numpy as np
+
+    if case.base_scores:
+        return case.base_scores.get(metric)
+    assert case.baseline is not None
+    portable = case.baseline.portable
+    packed = portable.scores.get(metric)
+    if packed is None:
+        return Absent(metric, "its baseline does not have it")
+    if portable.evaluation_key != case.derivation.data["evaluation"]:
+        return Absent(metric, "the evaluation data are not those of the baseline")
+    return np.asarray(unpack(packed), dtype=np.float64)
+
+
+def _stored_timing(case: Case, rule: Rule) -> Comparison | None:
+    assert case.baseline is not None
+    kept = case.baseline.measured.get(case.environment_key)
+    if case.undecided is None or kept is None or case.measurement is None:
+        return None
+    figures = launch_figures(rule.metric, case.measurement)
+    if isinstance(figures, Absent):
+        return None
+    return compare_stored(case.id, rule, kept, figures, decides=case.trial.source.scenario.stored == "decide")

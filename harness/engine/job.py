@@ -1,0 +1,117 @@
+"""What all cases of one command share, and how a case gets its artifact, its predictions and its opponent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.core.environment import environment_key
+from harness.core.errors import BadInput, CannotMeasure
+from harness.core.plan import Trial
+from harness.engine.case import Case
+from harness.engine.content import derive
+from harness.engine.make_plan import cores_of, threads_of
+from harness.engine.measure import Procedure
+from harness.engine.routes import Route, choose_route
+from harness.store.baselines import Baselines, Unreadable
+
+if TYPE_CHECKING:
+    from harness.core.environment import Environment
+    from harness.core.measurement import Run
+    from harness.core.plugin import Predictions
+    from harness.core.progress import Progress
+    from harness.engine.base_arm import BaseFinder
+    from harness.engine.build import Builder
+    from harness.engine.toolchain import Toolchain
+    from harness.store.runs import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all cases of one command share. ``budget_s`` is what a trial's launch pairs may take; ``accept_new`` makes first numbers
+    baselines; ``measure_all`` measures what did not change too."""
+
+    environment: Environment
+    toolchain: Toolchain
+    builder: Builder
+    baselines: Baselines
+    folder: RunFolder
+    progress: Progress
+    seed: int
+    budget_s: float
+    measure_all: bool
+    accept_new: bool
+    resuming: bool
+
+    def open_case(self, trial: Trial, *, gated: bool) -> Case:
+        """A trial's content, baseline and route; a damaged baseline is named and the trial goes no further."""
+        derivation = derive(trial, self.toolchain)
+        key = environment_key(
+            self.environment,
+            cores=len(cores_of(trial.target)),
+            threads=threads_of(trial.target),
+            device=trial.target.device,
+            packages=derivation.content.toolchain,
+        )
+        if not gated:
+            return Case(trial, derivation, key, None, Route.ALONE, "measured")
+        try:
+            baseline = self.baselines.read(trial.id)
+        except Unreadable as error:
+            return Case(trial, derivation, key, None, Route.UNCHANGED, "", unreadable=str(error).replace("\n  ", "; "))
+        route, reason = choose_route(baseline, derivation.content, key, measure_all=self.measure_all, accept_new=self.accept_new)
+        return Case(trial, derivation, key, baseline, route, reason)
+
+    def build(self, case: Case) -> None:
+        """The candidate's artifact and its predictions; a failure ends the case and nothing else."""
+        if case.route is Route.UNCHANGED:
+            return
+        try:
+            artifact = self.builder.artifact(case.trial, case.derivation)
+            case.subject = self.builder.subject(case.trial, case.derivation, artifact)
+            case.predictions = self.builder.predictions(case.trial, case.subject, case.derivation.predictions)
+        except (BadInput, CannotMeasure) as error:
+            case.fail(error, "build")
+
+    def reference(self, case: Case, cases: Sequence[Case]) -> Predictions | None:
+        """The reference recipe's predictions on the same samples; taken from the cache or made where its trial is not measured."""
+        scenario, trial = case.trial.source.scenario, case.trial
+        if scenario.reference is None or case.route is Route.UNCHANGED or case.failure is not None:
+            return None
+        wanted = Trial(trial.source, scenario.recipes[scenario.reference], trial.target, trial.batch_size)
+        measured = next((other for other in cases if other.id == wanted.id), None)
+        if measured is not None and (measured.predictions is not None or measured.failure is not None):
+            return measured.predictions
+        derivation = derive(wanted, self.toolchain)
+        try:
+            subject = self.builder.subject(wanted, derivation, self.builder.artifact(wanted, derivation))
+            return self.builder.predictions(wanted, subject, derivation.predictions)
+        except (BadInput, CannotMeasure) as error:
+            case.notes.append(f"no fidelity to the reference '{scenario.reference}': {str(error).splitlines()[0]}")
+            return None
+
+    def find_base(self, case: Case, finder: BaseFinder) -> None:
+        """The other arm and its predictions on the candidate's samples; without one, the case cannot be timed against its baseline."""
+        if case.route is not Route.PAIRED or case.failure is not None:
+            return
+        assert case.baseline is not None and case.subject is not None
+        evaluation = case.derivation.data["evaluation"]
+        try:
+            case.base = finder.find(case.trial, case.baseline, case.subject, evaluation, self.baselines.path(case.id))
+            case.base_predictions = self.builder.predictions(case.trial, case.base.subject, case.base.predictions)
+        except (BadInput, CannotMeasure) as error:
+            case.base = None
+            case.undecided = str(error).replace("\n  ", "; ")
+            return
+        if case.base.note:
+            case.notes.append(case.base.note)
+
+    def procedure(self, case: Case) -> Procedure:
+        """How the launches of a case are made."""
+        logs = self.folder.logs / f"{case.trial.scenario}-{case.trial.name}"
+        return Procedure(logs, case.trial.source.scenario.measure, {})
+
+    def earlier_launches(self, trial: str, content: str, *, arms: int) -> dict[str, list[Run]]:
+        """What an interrupted run has measured of this very content already, by arm; nothing in a new run."""
+        return self.folder.whole_pairs(trial, content, arms) if self.resuming else {}

@@ -1,0 +1,90 @@
+"""Launches: of trials that stand alone, and of trials that have an opponent. Each is saved as soon as it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.core.comparison import Comparison, NullControl, Verdict
+from harness.core.errors import BadInput
+from harness.core.measurement import Failure, Measurement, Run
+from harness.engine.compare import invalidated
+from harness.engine.contest import NULL_SUFFIX, Contest, null_contest, screen_and_confirm
+from harness.engine.evaluate import metric_of
+from harness.engine.measure import launch
+from harness.engine.routes import Route
+from harness.engine.rules import rules_of
+from harness.engine.workers import WorkerFailed
+from harness.store.runs import Broke, Launched
+
+if TYPE_CHECKING:
+    from harness.engine.case import Case
+    from harness.engine.job import Job
+
+NOT_FIT = "the null control called identical code different: this machine is not fit to call anything slower now"
+
+
+def measure_alone(job: Job, case: Case) -> None:
+    """As many launches as the scenario says, of a trial that has no baseline, or none that can be run here."""
+    without_opponent = case.route is Route.ALONE or (case.route is Route.PAIRED and case.base is None)
+    if not without_opponent or case.failure is not None or case.subject is None:
+        return
+    spec = case.trial.source.scenario.measure
+    runs = job.earlier_launches(case.id, case.content_key, arms=1).get("candidate", [])[: spec.launches]
+    while len(runs) < spec.launches:
+        job.progress.step(f"{case.id}: launch {len(runs) + 1} of {spec.launches}")
+        try:
+            run = launch({"candidate": case.subject}, len(runs), job.procedure(case), job.seed)["candidate"]
+        except (WorkerFailed, BadInput) as error:
+            job.folder.append(Broke(case.id, case.content_key, case.fail(error, "measure")))
+            break
+        job.folder.append(Launched(case.id, case.content_key, run))
+        runs.append(run)
+    failures = (case.failure,) if case.failure else ()
+    case.measurement = Measurement(case.id, case.trial.batch_size, spec.load.name, tuple(runs), failures)
+
+
+def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
+    """Screen and confirm every case with two arms. Where something is red the machine is checked as well, base against base; when that
+    goes red too, every red is INVALID. Where nothing is red a null control could change nothing, and its time is saved."""
+    paired = [case for case in cases if case.base is not None and case.failure is None]
+    contests = [_contest(job, case) for case in paired]
+    keys = {case.id: case.content_key for case in paired}
+
+    def record(trial: str, event: Run | Failure) -> None:
+        key = keys[trial.removesuffix(NULL_SUFFIX)]
+        job.folder.append(Launched(trial, key, event) if isinstance(event, Run) else Broke(trial, key, event))
+
+    screen_and_confirm(contests, budget_s=job.budget_s, record=record, step=job.progress.step)
+    control: NullControl | None = None
+    if suspect := max(contests, key=_reds, default=None):
+        if _reds(suspect):
+            opponent = null_contest(suspect)
+            screen_and_confirm([opponent], budget_s=job.budget_s, record=record, step=job.progress.step)
+            control = NullControl(suspect.trial, tuple(opponent.comparisons.values()), red=_reds(opponent) > 0)
+    for case, contest in zip(paired, contests, strict=True):
+        case.measurement, case.base_measurement = contest.measurement("candidate"), contest.measurement("baseline")
+        case.failure = contest.failure
+        case.comparisons += [_judged(comparison, control) for comparison in contest.comparisons.values()]
+    return control
+
+
+def _contest(job: Job, case: Case) -> Contest:
+    assert case.subject is not None and case.base is not None
+    arms = {"baseline": case.base.subject, "candidate": case.subject}
+    rules = [rule for rule in rules_of(case.trial.source.scenario) if metric_of(rule.metric).kind == "launch"]
+    contest = Contest(case.id, arms, rules, job.procedure(case), job.seed, case.trial.source.scenario.measure.load.name)
+    for arm, runs in job.earlier_launches(case.id, case.content_key, arms=2).items():
+        contest.runs[arm] = runs
+    return contest
+
+
+def _reds(contest: Contest) -> int:
+    return sum(comparison.verdict is Verdict.REGRESSED for comparison in contest.comparisons.values())
+
+
+def _judged(comparison: Comparison, control: NullControl | None) -> Comparison:
+    if control is not None and control.red and comparison.verdict is Verdict.REGRESSED:
+        return invalidated(replace(comparison), NOT_FIT)
+    return comparison

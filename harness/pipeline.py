@@ -1,0 +1,248 @@
+"""The straight line: scenario, plan, artifacts, launches, comparisons, verdict, reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from harness import __version__, plugins
+from harness.core.comparison import NullControl
+from harness.core.errors import BadInput, CannotMeasure, HarnessError, Interrupted, Problem
+from harness.core.result import SCHEMA, RunResult, ScenarioText
+from harness.engine import accept, toolchain
+from harness.engine.base_arm import BaseFinder
+from harness.engine.build import Builder
+from harness.engine.compare_cases import compare_cases
+from harness.engine.job import Job
+from harness.engine.judge import decide
+from harness.engine.make_plan import make_plan
+from harness.engine.measure_cases import measure_alone, measure_paired
+from harness.engine.read_environment import read_environment
+from harness.engine.read_scenario import read_scenarios
+from harness.engine.record import record_of, skipped_record, trial_comparisons
+from harness.engine.sla import check_sla
+from harness.engine.worktree import Worktrees
+from harness.store.baselines import Baselines
+from harness.store.cache import Cache, cache_folder, cache_limit
+from harness.store.runs import Begun, RunFolder, Runs, new_run_id
+
+if TYPE_CHECKING:
+    from harness.core.plan import Plan
+    from harness.core.plugin import Report
+    from harness.core.progress import Progress
+    from harness.core.scenario import ScenarioFile
+    from harness.engine.case import Case
+
+REPORTS = ("html", "markdown", "junit", "json", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for. ``resume`` names a run to go on with; ``budget_s`` is what one trial's launch pairs may take."""
+
+    command: str
+    paths: tuple[Path, ...]
+    reports: Path
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    resume: str | None = None
+    budget_s: float = 120.0
+    measure_all: bool = False
+    strict: bool = False
+    accept_new: bool = False
+
+
+def run(request: Request, progress: Progress) -> RunResult:
+    """Measure every trial on its own; the verdict is that of the SLA."""
+    with _opened(request, progress) as (job, plan, files):
+        cases = [job.open_case(trial, gated=False) for trial in plan.trials]
+        _build(job, cases)
+        progress.phase("Measuring", len(cases))
+        for case in cases:
+            measure_alone(job, case)
+        return _finish(request, job, plan, files, cases, None, gated=False)
+
+
+def gate(request: Request, progress: Progress) -> RunResult:
+    """Measure what changed against its baseline, compare, decide."""
+    with _opened(request, progress) as (job, plan, files), Worktrees(files[0].root) as worktrees:
+        cases = [job.open_case(trial, gated=True) for trial in plan.trials]
+        finder = BaseFinder(files[0].root, job.builder, job.toolchain, worktrees)
+        _build(job, cases, finder)
+        progress.phase("Measuring", sum(case.subject is not None for case in cases))
+        for case in cases:
+            measure_alone(job, case)
+        control = measure_paired(job, cases)
+        compare_cases(cases, job.seed)
+        result = _finish(request, job, plan, files, cases, control, gated=True)
+        if request.accept_new:
+            accept.accept_new(result, job.baselines, now=result.finished_at)
+        return result
+
+
+def _build(job: Job, cases: Sequence[Case], finder: BaseFinder | None = None) -> None:
+    """Artifacts and predictions of every case, its opponent's too, then every sample's scores."""
+    job.progress.phase("Building", len(cases))
+    for case in cases:
+        job.build(case)
+        if finder is not None:
+            job.find_base(case, finder)
+    for case in cases:
+        case.score(job.reference(case, cases))
+
+
+def _finish(
+    request: Request,
+    job: Job,
+    plan: Plan,
+    files: Sequence[ScenarioFile],
+    cases: Sequence[Case],
+    control: NullControl | None,
+    *,
+    gated: bool,
+) -> RunResult:
+    """Records, SLA and verdict; saved with every report."""
+    records = [record_of(case, gated=gated, accepting=request.accept_new) for case in cases]
+    records += [skipped_record(skipped) for skipped in plan.skipped]
+    figures = {case.id: found for case in cases if (found := case.launch_figures()) is not None}
+    findings = [
+        finding for file in files for finding in check_sla(file, [item for item in records if item.scenario == file.scenario.name], figures)
+    ]
+    comparisons = trial_comparisons(cases)
+    decision = decide(records, comparisons, findings, control, strict=request.strict)
+    begun = job.folder.begun()
+    result = RunResult(
+        schema=SCHEMA,
+        program_version=__version__,
+        id=job.folder.id,
+        command=request.command,
+        started_at=begun.started_at,
+        finished_at=_now().isoformat(timespec="seconds"),
+        seed=job.seed,
+        environment=dataclasses.replace(job.environment, packages=_packages(cases)),
+        scenarios=tuple(_text_of(file) for file in files),
+        verdict=decision.verdict,
+        exit_code=decision.exit_code,
+        headline=decision.headline,
+        trials=tuple(records),
+        comparisons=comparisons,
+        sla=tuple(findings),
+        null_control=control,
+        notes=_notes(request, job),
+    )
+    job.folder.save(result, render(result))
+    return result
+
+
+def render(result: RunResult, names: Sequence[str] = REPORTS) -> dict[str, bytes]:
+    """The reports of a result by file name."""
+    reports = [cast("Report", plugins.load("reports", name)()) for name in names]
+    return {report.file_name: report.render(result) for report in reports}
+
+
+@contextmanager
+def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, tuple[ScenarioFile, ...]]]:
+    """Everything read and checked, the run's folder begun, the cache open. Ctrl-C and SIGTERM leave a run that can be gone on with."""
+    files = read_scenarios(request.paths, overrides=request.overrides)
+    roots = sorted({file.root for file in files})
+    if len(roots) > 1:
+        raise BadInput(Problem(f"scenarios of several projects in one command: {', '.join(map(str, roots))}", hint="run each on its own"))
+    environment = read_environment(roots[0])
+    plan = make_plan(files, environment, only=request.only)
+    packages = toolchain.installed()
+    runs = Runs(request.reports)
+    folder = _run_folder(request, runs, plan)
+    with Cache(cache_folder(), cache_limit()) as cache:
+        job = Job(
+            environment=environment,
+            toolchain=packages,
+            builder=Builder(cache, folder.logs, progress),
+            baselines=Baselines(roots[0]),
+            folder=folder,
+            progress=progress,
+            seed=plan.seed,
+            budget_s=request.budget_s,
+            measure_all=request.measure_all,
+            accept_new=request.accept_new,
+            resuming=request.resume is not None,
+        )
+        with _termination_as_interrupt():
+            try:
+                yield job, plan, files
+            except KeyboardInterrupt as error:
+                hint = f"go on with it: harness {request.command.split()[0]} --resume {folder.id}"
+                raise Interrupted(f"stopped; what was measured is kept in {folder.path}", hint=hint) from error
+
+
+def _run_folder(request: Request, runs: Runs, plan: Plan) -> RunFolder:
+    """A new run's folder with its first line written, or the one to go on with."""
+    if request.resume is not None:
+        folder = runs.find(request.resume)
+        if folder.begun().seed != plan.seed:
+            raise CannotMeasure(f"run {folder.id} used another seed: its launches do not belong to this scenario")
+        return folder
+    now = _now()
+    folder = runs.create(new_run_id(now))
+    arguments = {"paths": [str(path) for path in request.paths], "overrides": list(request.overrides), "only": list(request.only)}
+    folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), plan.seed, arguments))
+    return folder
+
+
+def resumed(request: Request) -> Request:
+    """The request with the paths and overrides of the run that it goes on with, where it names none of its own."""
+    if request.resume is None or request.paths:
+        return request
+    begun = Runs(request.reports).find(request.resume).begun()
+    kept = {name: tuple(cast("list[str]", begun.arguments.get(name, []))) for name in ("paths", "overrides", "only")}
+    return dataclasses.replace(request, paths=tuple(Path(path) for path in kept["paths"]), overrides=kept["overrides"], only=kept["only"])
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a job as Ctrl-C does: workers are gone, the journal stays."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _packages(cases: Sequence[Case]) -> dict[str, str]:
+    versions = {name: version for case in cases for name, version in case.derivation.content.toolchain.items()}
+    return {name: versions[name] for name in sorted(versions) if not name.startswith("harness.") and name != "python"}
+
+
+def _text_of(file: ScenarioFile) -> ScenarioText:
+    path = file.path.resolve()
+    told = path.relative_to(file.root) if path.is_relative_to(file.root) else path
+    return ScenarioText(file.scenario.name, told.as_posix(), file.text, file.scenario.reference)
+
+
+def _notes(request: Request, job: Job) -> tuple[str, ...]:
+    notes = []
+    if request.overrides:
+        notes.append(f"measured with --set {' --set '.join(request.overrides)}")
+    if job.environment.load_average is not None and job.environment.load_average > job.environment.cpu_count:
+        notes.append(f"the machine was busy at the start: load {job.environment.load_average:.1f} on {job.environment.cpu_count} CPUs")
+    return tuple(notes)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+__all__ = ["HarnessError", "Request", "gate", "render", "resumed", "run"]

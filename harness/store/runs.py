@@ -1,0 +1,205 @@
+"""Saved runs: a folder under ``reports/`` that is written launch by launch, so that nothing measured is lost.
+
+launches.jsonl   every process launch and every failure as soon as it happened, raw
+result.json      the whole result (RunResult), written at the end
+summary.json     what --json prints
+report.html, report.md, junit.xml, report.txt
+logs/            what workers printed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.core.errors import BadInput, CannotMeasure, Problem
+from harness.core.measurement import Failure, Run
+from harness.core.result import SCHEMA, RunResult
+from harness.store.files import hint_for, write_atomically
+
+LATEST = "latest"
+LAUNCHES = "launches.jsonl"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The first line of a journal: what was asked for, so that the run can be gone on with."""
+
+    schema: int
+    id: str
+    command: str
+    started_at: str
+    seed: int
+    arguments: Mapping[str, object]
+    kind: Literal["begun"] = "begun"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """One launch of one arm. ``content`` tells whether it is still of the same trial when the run is resumed."""
+
+    trial: str
+    content: str
+    run: Run
+    kind: Literal["launch"] = "launch"
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """A launch that failed, and why."""
+
+    trial: str
+    content: str
+    failure: Failure
+    kind: Literal["failure"] = "failure"
+
+
+_BEGUN: TypeAdapter[Begun] = TypeAdapter(Begun)
+_LAUNCHED: TypeAdapter[Launched] = TypeAdapter(Launched)
+_EVENT: TypeAdapter[Begun | Launched | Broke] = TypeAdapter(Begun | Launched | Broke)
+_RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
+
+
+def new_run_id(now: datetime) -> str:
+    """``20261124-201503-9f3a``: sorts by time; the end keeps two runs of one second apart."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def append(self, event: Begun | Launched | Broke) -> None:
+        """Add one line to the journal. Raises CannotMeasure when the disk is full; what is written already stays."""
+        line = json.dumps(_EVENT.dump_python(event, mode="json"), separators=(",", ":")) + "\n"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / LAUNCHES).open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise CannotMeasure(f"{self.path} cannot be written: {error.strerror or error}", hint=hint_for(error)) from error
+
+    def begun(self) -> Begun:
+        """How the run was started. Raises CannotMeasure when there is no journal that can be read."""
+        try:
+            with (self.path / LAUNCHES).open(encoding="utf-8") as file:
+                return _BEGUN.validate_json(file.readline())
+        except (OSError, ValidationError) as error:
+            raise CannotMeasure(f"{self.path} holds no run that can be gone on with") from error
+
+    def launches(self, trial: str, content: str) -> Sequence[Run]:
+        """The launches of a trial that were measured of this very content, in order; a torn last line is left out."""
+        found: list[Run] = []
+        with (self.path / LAUNCHES).open(encoding="utf-8") as file:
+            for line in file:
+                if '"kind":"launch"' not in line or f'"{content}"' not in line:
+                    continue
+                try:
+                    event = _LAUNCHED.validate_json(line)
+                except ValidationError:
+                    continue
+                if (event.trial, event.content) == (trial, content):
+                    found.append(event.run)
+        return found
+
+    def whole_pairs(self, trial: str, content: str, arms: int) -> dict[str, list[Run]]:
+        """The launches by arm, only of pairs that all ``arms`` have, numbered anew from 0."""
+        pairs: dict[int, dict[str, Run]] = defaultdict(dict)
+        for run in self.launches(trial, content):
+            pairs[run.pair][run.arm] = run
+        whole = [pair for _, pair in sorted(pairs.items()) if len(pair) == arms]
+        found: dict[str, list[Run]] = defaultdict(list)
+        for number, pair in enumerate(whole):
+            for arm, run in pair.items():
+                found[arm].append(dataclasses.replace(run, pair=number))
+        return found
+
+    def save(self, result: RunResult, reports: Mapping[str, bytes]) -> None:
+        """Write the result and its reports; ``reports`` by file name."""
+        text = json.dumps(_RESULT.dump_python(result, mode="python"), default=str, separators=(",", ":"))
+        write_atomically(self.path / RESULT, (text + "\n").encode())
+        for name, data in reports.items():
+            write_atomically(self.path / name, data)
+
+    def result(self) -> RunResult:
+        """The saved result. Raises CannotMeasure when the run never finished or its file is damaged."""
+        try:
+            data = (self.path / RESULT).read_bytes()
+        except FileNotFoundError as error:
+            hint = f"go on with it: harness run --resume {self.id}"
+            raise CannotMeasure(f"run {self.id} has no result: it did not finish", hint=hint) from error
+        try:
+            schema = json.loads(data).get("schema")
+            if schema != SCHEMA:
+                raise CannotMeasure(f"run {self.id} has schema {schema!r}, this program reads {SCHEMA}")
+            return _RESULT.validate_json(data)
+        except (ValidationError, ValueError, AttributeError) as error:
+            raise CannotMeasure(f"{self.path / RESULT} is damaged: {str(error).splitlines()[0]}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """All runs of a project, in one folder."""
+
+    folder: Path
+
+    def create(self, identity: str) -> RunFolder:
+        """The folder of a new run; ``latest`` points to it from now on."""
+        run = RunFolder(self.folder / identity)
+        try:
+            run.path.mkdir(parents=True)
+        except OSError as error:
+            raise CannotMeasure(f"{run.path} cannot be made: {error.strerror or error}", hint=hint_for(error)) from error
+        self._point_latest(identity)
+        return run
+
+    def find(self, name: str) -> RunFolder:
+        """A run by its id, a unique beginning of it, ``latest``, or the path of its folder. Raises BadInput with the newest ids."""
+        as_path = Path(name)
+        if (as_path / LAUNCHES).is_file() or (as_path / RESULT).is_file():
+            return RunFolder(as_path.resolve())
+        known = self.ids()
+        if name == LATEST and known:
+            latest = self.folder / LATEST
+            return RunFolder(latest.resolve() if latest.exists() else self.folder / known[-1])
+        matching = [identity for identity in known if identity.startswith(name)]
+        if len(matching) == 1:
+            return RunFolder(self.folder / matching[0])
+        what = "is the beginning of several runs" if matching else "is not a run here"
+        told = ", ".join(reversed((matching or known)[-5:])) or f"none under {self.folder}: 'harness run' makes one"
+        raise BadInput(Problem(f"'{name}' {what}", hint=f"the newest are {told}" if known else told))
+
+    def ids(self) -> list[str]:
+        """The ids of all runs, oldest first."""
+        return sorted(path.parent.name for path in self.folder.glob(f"*/{LAUNCHES}") if not path.parent.is_symlink())
+
+    def _point_latest(self, identity: str) -> None:
+        """A symbolic link, replaced in one step; where links cannot be made there is none."""
+        scratch = self.folder / f".latest-{os.getpid()}"
+        try:
+            scratch.unlink(missing_ok=True)
+            scratch.symlink_to(identity)
+            scratch.replace(self.folder / LATEST)
+        except OSError:
+            scratch.unlink(missing_ok=True)
