@@ -66,6 +66,8 @@ def describe(path: Path) -> PluginInfo:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
         raise BadInput(Problem(f"not valid Python: {error.msg}", path=path, line=error.lineno)) from error
+    except ValueError as error:
+        raise BadInput(Problem(f"not valid Python: {error}", path=path)) from error
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in reversed(tree.body):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in classes:
@@ -77,9 +79,11 @@ def describe(path: Path) -> PluginInfo:
 
 def load(family: Family, name: str, folder: Path | None = None) -> type[Options]:
     """The class of a plugin; imports its one file. A user's own file runs its code: never call this for a scenario that is not trusted."""
+    from harness.core.plugin import Options
+
     path = find(family, name, folder)
     describe(path)
-    if path.is_relative_to(PACKAGE):
+    if not name.endswith(".py"):
         module = importlib.import_module(f"harness.{family}.{name}")
     else:
         key = f"harness_plugin_{digest(path)[:16]}"
@@ -96,6 +100,8 @@ def load(family: Family, name: str, folder: Path | None = None) -> type[Options]
                 raise BadInput(Problem(f"the plugin could not be imported: {type(error).__name__}: {error}", path=path)) from error
         module = sys.modules[key]
     plugin: type[Options] = module.PLUGIN
+    if not issubclass(plugin, Options):
+        raise BadInput(Problem(f"'{plugin.__name__}' is no plugin: derive it from harness.core.plugin.Options", path=path))
     return plugin
 
 

@@ -99,11 +99,11 @@ class Session(Protocol):
     """The system under test. Only ``run`` is timed; it returns when the device has finished.
 
     ``prepare`` turns a batch (input name -> array, batch axis first) into what ``run`` takes; ``outputs`` turns what ``run`` gave
-    into arrays, the principal output first.
+    into arrays, the principal output first. ``facts`` are read after the last query.
     """
 
-    facts: SessionFacts
-
+    @property
+    def facts(self) -> SessionFacts: ...
     def prepare(self, batch: Mapping[str, NDArray[np.generic]]) -> object: ...
     def run(self, prepared: object) -> object: ...
     def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]: ...

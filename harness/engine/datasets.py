@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from harness.core.scenario import DataSpec
 
 _RANDOM = re.compile(r"\s*(?P<dtype>[a-z]+\d*)\s*\[(?P<shape>[\d,\s]*)\]\s*(?:below\s+(?P<below>\d+))?\s*")
+RANDOM_PATTERN = re.sub(r"\?P<\w+>", "", _RANDOM.pattern)
+"""The form of a random input, for the JSON Schema."""
 RANDOM_FORM = "write 'float32[3, 224, 224]' or 'int64[128] below 30522': dtype and the shape of one sample"
 
 
@@ -46,6 +49,26 @@ def random_array(text: str, count: int, generator: np.random.Generator) -> NDArr
     """
     import numpy as np
 
+    drawn = parse_random(text)
+    shape = (count, *drawn.shape)
+    if drawn.below is not None:
+        return generator.integers(0, drawn.below, shape, dtype=drawn.dtype)
+    return generator.standard_normal(shape, dtype=np.float32).astype(drawn.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomInput:
+    """A random input as written: numpy's name of its dtype, the shape of one sample, and the bound of integers."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    below: int | None
+
+
+def parse_random(text: str) -> RandomInput:
+    """Read the form of a random input and draw nothing. Raises ValueError with the form to write."""
+    import numpy as np
+
     match = _RANDOM.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a random input: {RANDOM_FORM}")
@@ -53,14 +76,21 @@ def random_array(text: str, count: int, generator: np.random.Generator) -> NDArr
         dtype = np.dtype(match["dtype"])
     except TypeError as error:
         raise ValueError(f"{match['dtype']!r} is not a dtype: {RANDOM_FORM}") from error
-    shape = (count, *(int(length) for length in match["shape"].split(",") if length.strip()))
-    if np.issubdtype(dtype, np.integer):
-        if match["below"] is None:
-            raise ValueError(f"{text!r}: integers need a bound, such as 'int64[128] below 30522'")
-        return generator.integers(0, int(match["below"]), shape, dtype=dtype)
-    if np.issubdtype(dtype, np.floating):
-        return generator.standard_normal(shape, dtype=np.float32).astype(dtype)
-    raise ValueError(f"{text!r}: only integers and floating point numbers can be drawn")
+    shape = tuple(int(length) for length in match["shape"].split(",") if length.strip())
+    if 0 in shape:
+        raise ValueError(f"{text!r}: every length of the shape is at least 1")
+    if dtype.kind == "f":
+        if match["below"] is not None:
+            raise ValueError(f"{text!r}: floating point numbers are drawn from a normal distribution, without 'below'")
+        return RandomInput(dtype.name, shape, None)
+    if dtype.kind not in "iu":
+        raise ValueError(f"{text!r}: only integers and floating point numbers can be drawn")
+    if match["below"] is None:
+        raise ValueError(f"{text!r}: integers need a bound, such as 'int64[128] below 30522'")
+    below, most = int(match["below"]), int(np.iinfo(dtype).max) + 1
+    if not 1 <= below <= most:
+        raise ValueError(f"{text!r}: 'below' is at least 1 and at most {most} for {dtype.name}")
+    return RandomInput(dtype.name, shape, below)
 
 
 def write_dataset(path: Path, data: Dataset) -> None:
@@ -142,8 +172,11 @@ def _checked(returned: object, where: str) -> Dataset:
 def _as_array(values: object, where: str) -> NDArray[np.generic]:
     import numpy as np
 
-    detached = values.detach().cpu().numpy() if hasattr(values, "detach") else values
-    array = np.ascontiguousarray(detached)
+    needed = f"{where}: an array or tensor with the sample axis first is needed"
+    try:
+        array = np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    except (TypeError, ValueError) as error:  # a dtype that numpy has not (bfloat16), or rows of different lengths
+        raise BadInput(Problem(f"{needed}: {error}")) from error
     if array.dtype == object or array.ndim == 0:
-        raise BadInput(Problem(f"{where}: an array or tensor with the sample axis first is needed, got {type(values).__name__}"))
-    return array
+        raise BadInput(Problem(f"{needed}, got {type(values).__name__}"))
+    return np.ascontiguousarray(array)

@@ -111,7 +111,7 @@ def _run(pair: int, arm: str, subject: Subject, opened: Opened, calls: int, fini
         arm=arm,
         pid=opened.pid,
         cores=subject.cores,
-        facts=opened.facts,
+        facts=finished.facts,
         load_ns=opened.load_ns,
         first_call_ns=opened.first_call_ns,
         idle_rss_bytes=opened.idle_rss_bytes,

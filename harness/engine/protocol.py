@@ -127,7 +127,6 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class Opened:
     pid: int
-    facts: SessionFacts
     load_ns: int
     first_call_ns: int
     idle_rss_bytes: int
@@ -151,6 +150,9 @@ class SliceTaken:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """``facts`` are asked for after the memory was read: telling them may read the model's file."""
+
+    facts: SessionFacts
     peak_rss_bytes: int
     device_peak_bytes: int | None
     kind: Literal["finished"] = "finished"

@@ -8,6 +8,8 @@ for: when torch reads the weights it packs them again, for whichever library the
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import io
 import json
@@ -45,7 +47,7 @@ def save(module: torch.nn.Module, folder: Path, *, example: Dataset, root: Path,
 
     module = module.eval().cpu()
     outputs = call(module, {name: torch.from_numpy(values[:2].copy()) for name, values in example.inputs.items()})
-    _copy_code(folder / CODE, root)
+    _copy_code(folder / CODE, root, module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a pickled quantized module warns about its storage
         try:
@@ -146,46 +148,59 @@ def arrays(outputs: Mapping[str, torch.Tensor]) -> tuple[NDArray[np.generic], ..
     return tuple((value.float() if value.dtype in half else value).detach().cpu().numpy() for value in outputs.values())
 
 
-def _copy_code(into: Path, root: Path) -> None:
-    """Copy the project's own files that are imported now, and write down the names that they were imported under."""
-    root = root.resolve()
-    names: dict[str, str] = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name == "__main__" or file is None or not file.endswith(".py"):
-            continue
-        path = Path(file).resolve()
-        if not path.is_file():  # torch's own torch._ops calls itself '_ops.py', which is nowhere
-            continue
-        if "site-packages" in path.parts or name.split(".")[0] == "harness":
-            continue
-        restored = next((folder for folder in path.parents if folder.name == CODE and (folder / NAMES).is_file()), None)
-        if restored is not None:  # from another artifact: carried on
-            relative = path.relative_to(restored)
-        elif path.is_relative_to(root):
-            relative = path.relative_to(root)
-        else:
-            continue
-        (into / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, into / relative)
-        names[name] = relative.as_posix()
-    into.mkdir(exist_ok=True)
-    (into / NAMES).write_text(json.dumps(names, indent=1, sort_keys=True))
+class SavedCode(importlib.abc.MetaPathFinder):
+    """Finds the saved copies of a project's modules under the names that they were imported by, each only when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        document = json.loads((folder / NAMES).read_text())
+        self.names: dict[str, str] = document["names"]
+        self.needed: list[str] = document["needed"]
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.names:
+            return None
+        file = self.folder / self.names[fullname]
+        package = [str(file.parent)] if file.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(fullname, file, submodule_search_locations=package)
 
 
 def restore_code(artifact_folder: Path) -> None:
-    """Import the saved copies under the names that the pickle knows them by; the order of names imports packages before their modules."""
-    folder = artifact_folder / CODE
-    names: dict[str, str] = json.loads((folder / NAMES).read_text())
-    folders = sorted({str((folder / relative).parent) for relative in names.values()} | {str(folder)})
-    sys.path[:0] = [path for path in folders if path not in sys.path]
-    for name, relative in sorted(names.items()):
-        if name in sys.modules:
-            continue
-        path = folder / relative
-        package = [str(path.parent)] if path.name == "__init__.py" else None
-        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+    """Make a model's saved code importable, and import the modules that its classes are from: opening it then only reads weights."""
+    code = SavedCode(artifact_folder / CODE)
+    if not any(isinstance(finder, SavedCode) and finder.folder == code.folder for finder in sys.meta_path):
+        sys.meta_path.insert(0, code)
+        folders = sorted({str((code.folder / relative).parent) for relative in code.names.values()} | {str(code.folder)})
+        sys.path[:0] = [path for path in folders if path not in sys.path]
+    for name in code.needed:
+        importlib.import_module(name)
+
+
+def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
+    """Copy the project's own files that are imported now, with all that came with the artifact that the module was opened from."""
+    files: dict[str, tuple[Path, Path]] = {}
+    homes = {type(part).__module__ for part in module.modules()}
+    origins = {Path(str(getattr(sys.modules.get(home), "__file__", ""))) for home in homes}
+    for finder in sys.meta_path:
+        if isinstance(finder, SavedCode) and any(origin.is_relative_to(finder.folder) for origin in origins):
+            files |= {name: (finder.folder / relative, Path(relative)) for name, relative in finder.names.items()}
+    for name, imported in list(sys.modules.items()):
+        if name not in files and (path := _project_file(name, imported, root.resolve())) is not None:
+            files[name] = path, path.relative_to(root.resolve())
+    for path, relative in files.values():
+        (into / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into / relative)
+    into.mkdir(exist_ok=True)
+    names = {name: relative.as_posix() for name, (_, relative) in files.items()}
+    needed = sorted(homes.intersection(names))
+    (into / NAMES).write_text(json.dumps({"names": names, "needed": needed}, indent=1, sort_keys=True))
+
+
+def _project_file(name: str, module: object, root: Path) -> Path | None:
+    """The file of an imported module where it belongs to the user's project."""
+    file = getattr(module, "__file__", None)
+    if name == "__main__" or name.split(".")[0] == "harness" or file is None or not file.endswith(".py"):
+        return None
+    path = Path(file).resolve()
+    # torch's own torch._ops calls itself '_ops.py', which is nowhere
+    return path if path.is_file() and path.is_relative_to(root) and "site-packages" not in path.parts else None

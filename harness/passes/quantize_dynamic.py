@@ -42,10 +42,10 @@ class QuantizeDynamic(Options):
                 per_channel=self.per_channel,
                 reduce_range=self.reduce_range,
                 weight_type=QuantType.QInt8 if self.weight_type == "int8" else QuantType.QUInt8,
-                nodes_to_exclude=list(self.exclude),
+                nodes_to_exclude=[*self.exclude, *(f"{node}_MatMul" for node in self.exclude)],  # what it makes of a Gemm before it looks
             )
 
-        return _ort_quantization.quantize("quantize_dynamic", artifact, context, self.model_dump_json(), work)
+        return _ort_quantization.quantize("quantize_dynamic", artifact, context, self.model_dump_json(), self.exclude, work)
 
 
 PLUGIN = QuantizeDynamic

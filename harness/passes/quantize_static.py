@@ -65,23 +65,26 @@ class QuantizeStatic(Options):
                 calibrate_method=method,
             )
 
-        return _ort_quantization.quantize("quantize_static", artifact, context, self.model_dump_json(), work)
+        return _ort_quantization.quantize("quantize_static", artifact, context, self.model_dump_json(), self.exclude, work)
 
 
 class Reader:
-    """Hands calibration batches to ONNX Runtime under the graph's input names, then None (its ``CalibrationDataReader``)."""
+    """Hands calibration batches to ONNX Runtime under the graph's input names, then None (its ``CalibrationDataReader``).
+
+    Batches are of one size, at most ``batch``: the histograms of ``entropy`` and ``percentile`` refuse a last one that is shorter.
+    """
 
     def __init__(self, data: Dataset, names: list[str], count: int, batch: int = 16) -> None:
         self.data = data
         self.names = names
         self.count = count
-        self.batch = batch
+        self.batch = next(size for size in range(batch, 0, -1) if count % size == 0)
         self.start = 0
 
     def get_next(self) -> dict[str, NDArray[np.generic]] | None:
         if self.start >= self.count:
             return None
-        batch = self.data.batch(self.start, min(self.batch, self.count - self.start))
+        batch = self.data.batch(self.start, self.batch)
         self.start += self.batch
         return dict(zip(self.names, batch.values(), strict=True)) if len(self.names) == 1 else batch
 

@@ -41,15 +41,23 @@ class TorchDynamicInt8(Options):
         module = torch_module.load(artifact)
         kinds = {getattr(torch.nn, name) for name in self.layers}
         wanted = [name for name, part in module.named_modules() if type(part) in kinds]
+        if before := torch_module.quantized_layers(module):
+            hint = "a recipe quantizes once: keep one of its quantizing passes"
+            raise CannotMeasure(f"this module is already quantized (layer '{next(iter(before))}')", hint=hint)
         if not wanted:
             found = sorted({type(part).__name__ for part in module.modules() if not list(part.children())})
             raise CannotMeasure(f"no {' or '.join(self.layers)} layer to quantize in this module", hint=f"it has {', '.join(found)}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated upstream in favour of torchao, and still what the field's tutorials use
             quantized = torch.ao.quantization.quantize_dynamic(module, kinds, dtype=torch.qint8)
-        done = sum("quantized" in type(part).__module__ and hasattr(part, "_packed_params") for part in quantized.modules())
-        left = sum(type(part).__name__.startswith("Conv") for part in quantized.modules())
-        notes = [f"{len(wanted)} layers quantized to int8 ({done} packed)", f"engine {torch.backends.quantized.engine}"]
+        done = torch_module.quantized_layers(quantized)
+        every = [name for name, part in module.named_modules() if isinstance(part, tuple(kinds))]
+        share = f"{len(done)} of {len(every)} layers quantized to int8"
+        if kept := [name for name in every if name not in done]:  # torch goes by the exact class: a subclass stays as it is
+            share += f"; in float: {', '.join(kept[:5])}{' ...' if len(kept) > 5 else ''}"
+        convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+        left = sum(isinstance(part, convolutions) for part in quantized.modules())
+        notes = [share, f"engine {torch.backends.quantized.engine}"]
         if left:
             notes.append(f"{left} convolutions left in float: dynamic quantization does not reach them")
         step = AppliedStep("torch_dynamic_int8", self.model_dump_json(), tuple(notes))

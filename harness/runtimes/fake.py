@@ -53,7 +53,7 @@ class FakeSession:
         marks = (values.astype(np.int64) * 2654435761 % 1000) < wrong * 1000
         answers = np.where(marks, (answers + 1) % classes, answers)
         out = np.eye(classes, dtype=np.float32)[answers]
-        if self._model["fail_at"] == 0 and self._model["failure"] == "nan":
+        if self._model["failure"] == "nan" and self._model["fail_at"] is not None and self._calls >= int(str(self._model["fail_at"])):
             out[0, 0] = np.nan
         return (out,)
 

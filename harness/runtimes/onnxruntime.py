@@ -29,10 +29,17 @@ SHORT_NAMES = {
 class OnnxSession:
     """An inference session: ``run`` takes numpy arrays and returns numpy arrays, so it ends when the device has finished."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, facts: SessionFacts) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, artifact: ModelArtifact, device: Device) -> None:
         self.session = session
-        self.facts = facts
+        self._artifact = artifact
+        self._device = device
         self._inputs = {value.name: value for value in session.get_inputs()}
+
+    @property
+    def facts(self) -> SessionFacts:
+        """Providers as the session has them, precision as the graph has it: reads the model's file."""
+        providers = tuple(self.session.get_providers())
+        return SessionFacts(self._device.name, _precision(self._artifact), self._device.threads, providers)
 
     def prepare(self, batch: Mapping[str, NDArray[np.generic]]) -> object:
         """Arrays under the graph's input names. Raises BadInput when names do not match; a single input is matched by position."""
@@ -100,7 +107,7 @@ class OnnxRuntime(Options):
         if silent := [name for name in wanted if name not in in_use]:
             hint = f"it runs on {', '.join(in_use)} instead; see the worker's log for the library's own message"
             raise CannotMeasure(f"execution provider {', '.join(silent)} was asked for and is not in use", hint=hint)
-        yield OnnxSession(session, SessionFacts(device.name, _precision(artifact), device.threads, tuple(in_use)))
+        yield OnnxSession(session, artifact, device)
 
 
 def _providers_of(device: Device) -> list[str]:

@@ -86,17 +86,17 @@ class TorchRuntime(Options):
 
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
-        """The module on its device. Raises CannotMeasure when CUDA is asked for and not there."""
+        """The module on its device. Raises CannotMeasure when the CUDA device asked for is not there."""
         import torch
 
         torch.set_num_threads(device.threads)
-        if device.name != "cpu" and not torch.cuda.is_available():
-            raise CannotMeasure(f"'{device.name}' was asked for and this torch ({torch.__version__}) sees no CUDA device")
         target = torch.device(device.name)
+        if target.type == "cuda" and (target.index or 0) >= (count := torch.cuda.device_count()):
+            seen = f"only {count} of them" if count else "no CUDA device"
+            raise CannotMeasure(f"'{device.name}' was asked for and this torch ({torch.__version__}) sees {seen}")
         module = _open(artifact).to(target)
         dtype = getattr(torch, self.dtype)
-        if dtype is not torch.float32:
-            module = module.to(dtype)
+        module = module.to(dtype)  # also float32: checkpoints are kept in half precision, and inputs are given in this dtype
         if self.channels_last:
             module = module.to(memory_format=torch.channels_last)
         yield TorchSession(module, target, dtype, self.channels_last)
@@ -121,18 +121,22 @@ def _facts(module: torch.nn.Module, device: torch.device) -> SessionFacts:
     """Device and precision as the module's own tensors tell them; quantized layers hold theirs packed and are counted."""
     import torch
 
+    from harness.formats.torch_module import packed_weights, quantized_layers
+
     sizes: Counter[str] = Counter()
     devices = {str(device)}
     for parameter in module.parameters():
         sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
         devices.add(str(parameter.device))
-    quantized = Counter(type(part).__name__ for part in module.modules() if "quantized" in type(part).__module__)
-    for part in module.modules():
-        if "quantized" in type(part).__module__ and callable(weight := getattr(part, "weight", None)):
-            sizes["int8"] += weight().numel()
+    layers = quantized_layers(module)
+    for layer in layers.values():
+        sizes["int8"] += sum(weight.numel() for weight in packed_weights(layer))
+    quantized = Counter(type(layer).__name__ for layer in layers.values())
     total = sum(sizes.values()) or 1
     precision = " + ".join(f"{name} ({count / total:.0%})" if len(sizes) > 1 else name for name, count in sizes.most_common())
     details = tuple(f"{count} quantized {name} layers" for name, count in sorted(quantized.items()))
+    if layers:
+        details += (f"engine {torch.backends.quantized.engine}",)
     if len(devices) > 1 and device.type != "cuda":
         details += (f"parameters on {', '.join(sorted(devices))}",)
     return SessionFacts(str(device), precision or "no parameters", torch.get_num_threads(), details)

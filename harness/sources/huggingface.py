@@ -40,7 +40,9 @@ class HuggingFace(Options):
 
         plugins.require("torch", plugin="huggingface", extra="huggingface")
         plugins.require("transformers", plugin="huggingface", extra="huggingface")
+        import torch
         import transformers
+        from safetensors import SafetensorError
 
         auto = {
             "base": transformers.AutoModel,
@@ -51,9 +53,11 @@ class HuggingFace(Options):
         }[self.task]
         folder = context.scenario_folder / self.id
         name = str(folder) if folder.is_dir() else self.id
+        torch.manual_seed(context.seed)  # a head that the weights do not hold is drawn
+        options = {"revision": self.revision or "main", "trust_remote_code": False, "output_loading_info": True}
         try:
-            model = auto.from_pretrained(name, revision=self.revision or "main", trust_remote_code=False)
-        except (OSError, ValueError) as error:
+            model, loaded = auto.from_pretrained(name, **options)
+        except (OSError, ValueError, SafetensorError) as error:
             where = "in this folder" if folder.is_dir() else "on the hub, or the hub cannot be reached"
             hint = "give a local folder with config.json and weights, or check the id, the revision and the network"
             raise CannotMeasure(f"no model '{self.id}' {where}: {str(error).splitlines()[0]}", hint=hint) from error
@@ -62,7 +66,10 @@ class HuggingFace(Options):
 
             model = Embedding(model)
         count = sum(parameter.numel() for parameter in model.parameters())
-        step = AppliedStep("huggingface", self.model_dump_json(), (f"{count:,} parameters",))
+        notes = [f"{count:,} parameters"]
+        if drawn := sorted(loaded["missing_keys"]):
+            notes.append(f"not in the weights and drawn at random: {', '.join(drawn[:5])}{' ...' if len(drawn) > 5 else ''}")
+        step = AppliedStep("huggingface", self.model_dump_json(), tuple(notes))
         return torch_module.save(model, context.folder, example=context.data("evaluation"), root=context.root, steps=(step,))
 
 

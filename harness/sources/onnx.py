@@ -25,8 +25,11 @@ class OnnxFile(Options):
     path: str
 
     def depends_on(self, scenario_folder: Path) -> SourceFiles:
+        from harness.formats.onnx_model import external_names
+
         file = scenario_folder / self.path
-        return SourceFiles(files=(file, *sorted(file.parent.glob(f"{file.name}.data"))))
+        named = (file.parent / name for name in external_names(file))
+        return SourceFiles(files=(file, *(data for data in named if data.is_file())))
 
     def load(self, context: BuildContext) -> ModelArtifact:
         """Copy the file and its data, checked. Raises BadInput when it is no valid ONNX model or its data are missing."""
@@ -47,7 +50,9 @@ class OnnxFile(Options):
                 raise
             raise BadInput(Problem(f"{self.path} is not an ONNX file", key="model.onnx")) from error
         for data in onnx_model.external_files(model, source.parent):
-            shutil.copyfile(data, context.folder / data.name)
+            into = context.folder / data.relative_to(source.parent)
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(data, into)
         shutil.copyfile(source, context.folder / onnx_model.MAIN)
         count = sum(onnx_model.operators(model).values())
         return onnx_model.describe(context.folder, (AppliedStep("onnx", self.model_dump_json(), (f"{count:,} nodes",)),))

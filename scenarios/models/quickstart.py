@@ -1,7 +1,6 @@
 """A small convolutional net on scikit-learn's digits, trained in seconds: enough to see the whole gate work."""
 
 import torch
-from digits import train_set
 from torch import nn
 from torch.nn import functional
 
@@ -22,6 +21,8 @@ class Net(nn.Module):
 
 def build(width: int = 64, epochs: int = 6, seed: int = 0):
     """Train and return the net."""
+    from digits import train_set  # here, so that a launch of the model alone does not import scikit-learn
+
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images, labels = (torch.from_numpy(array) for array in train_set())

@@ -1,0 +1,3 @@
+from torch.nn.functional import gelu as activation
+
+__all__ = ["activation"]

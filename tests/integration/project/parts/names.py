@@ -1,0 +1,1 @@
+BIAS = True
