@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,12 +55,14 @@ def cli(verbose: bool) -> None:
 
 def _measuring(command: Command) -> Command:
     """The options that 'run' and 'gate' share."""
-    for option in (
-        click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario."),
-        click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches, such as 'int8' or '*-b8'."),
-        click.option("--resume", metavar="RUN", help="Go on with an interrupted run: an id, its beginning, or 'latest'."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/json-output.md)."),
-        REPORTS,
+    for option in reversed(
+        (
+            click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario."),
+            click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches, such as 'int8' or '*-b8'."),
+            click.option("--resume", metavar="RUN", help="Go on with an interrupted run: an id, its beginning, or 'latest'."),
+            click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/json-output.md)."),
+            REPORTS,
+        )
     ):
         command = option(command)
     return command
@@ -80,15 +84,18 @@ def run(
 @cli.command()
 @PATHS
 @_measuring
-@click.option("--budget", default="120 s", show_default=True, help="Time for one trial's launch pairs.")
+@click.option("--budget", metavar="TIME", help="What one trial's launch pairs may take.  [default: 120 s]")
 @click.option("--all", "measure_all", is_flag=True, help="Measure unchanged trials too.")
 @click.option("--strict", is_flag=True, help="Fail (exit 3) on INCONCLUSIVE, UNPROVEN and UNMEASURED.")
 @click.option(
     "--new-baselines",
     type=click.Choice(["accept", "fail"]),
-    default="fail",
-    show_default=True,
-    help="What to do with trials that have no baseline.",
+    help="What to do with trials that have no baseline.  [default: fail]",
+)
+@click.option(
+    "--base-python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An interpreter that has harness and the package versions of the baselines: they run in it.",
 )
 def gate(
     paths: tuple[Path, ...],
@@ -97,10 +104,11 @@ def gate(
     resume: str | None,
     as_json: bool,
     reports: Path,
-    budget: str,
+    budget: str | None,
     measure_all: bool,
     strict: bool,
-    new_baselines: str,
+    new_baselines: str | None,
+    base_python: Path | None,
 ) -> None:
     """Measure what changed, compare with the baselines, decide."""
     from harness import pipeline
@@ -112,10 +120,11 @@ def gate(
         overrides=overrides,
         only=only,
         resume=resume,
-        budget_s=_seconds(budget),
+        budget_s=None if budget is None else _seconds(budget),
         measure_all=measure_all,
         strict=strict,
-        accept_new=new_baselines == "accept",
+        accept_new=None if new_baselines is None else new_baselines == "accept",
+        base_python=base_python,
     )
     _carry_out(pipeline.gate, request, as_json)
 
@@ -133,9 +142,9 @@ def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 
 
 @cli.command("list")
-@click.argument("family", type=click.Choice(FAMILIES))
+@click.argument("family", metavar="FAMILY", type=click.Choice(FAMILIES))
 def list_plugins(family: str) -> None:
-    """Show the plugins of a family, with the first line of their help."""
+    """Show the plugins of a family: passes, runtimes, loads, metrics, reports or sources."""
     from harness import plugins
 
     infos = [plugins.describe(plugins.find(family, name)) for name in plugins.names(family)]  # type: ignore[arg-type]
@@ -152,7 +161,7 @@ def init(folder: Path) -> None:
 
     for path in init_project(folder):
         click.echo(f"wrote {path}")
-    click.echo("next: harness run scenarios, then 'harness baseline accept' and commit baselines/")
+    click.echo(f"next: harness gate {folder / 'scenarios'} --new-baselines accept, then commit these files and baselines/")
 
 
 @cli.command()
@@ -184,7 +193,7 @@ def baseline() -> None:
 @baseline.command()
 @click.argument("name", metavar="RUN", default="latest")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches.")
-@click.option("--force", is_flag=True, help="Also of a run of uncommitted source, or with trials that failed.")
+@click.option("--force", is_flag=True, help="Also of a run of uncommitted or overridden (--set) source, or with trials that failed.")
 @REPORTS
 def accept(name: str, only: tuple[str, ...], force: bool, reports: Path) -> None:
     """Make a run's numbers the baselines."""
@@ -193,10 +202,11 @@ def accept(name: str, only: tuple[str, ...], force: bool, reports: Path) -> None
     from harness.engine import accept as acceptance
     from harness.store.runs import Runs
 
-    result = Runs(reports).find(name).result()
+    folder = Runs(reports).find(name)
+    result = folder.result()
     baselines = _baselines()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    for trial in acceptance.accept(result, baselines, now=now, only=only, force=force):
+    for trial in acceptance.accept(result, baselines, now=now, only=only, force=force, overrides=folder.overrides()):
         click.echo(f"{baselines.path(trial).relative_to(baselines.root)} holds {trial} of run {result.id}")
     click.echo("commit it with the change that it belongs to")
 
@@ -208,6 +218,8 @@ def list_baselines() -> None:
     from harness.store.baselines import Unreadable
 
     baselines = _baselines()
+    if not baselines.trials():
+        click.echo(f"no baselines under {baselines.folder}: 'harness gate --new-baselines accept' writes the first", err=True)
     for trial in baselines.trials():
         try:
             found = baselines.read(trial)
@@ -251,9 +263,29 @@ def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request,
     with shown_progress() as progress:
         result = work(request, progress)
     (data,) = pipeline.render(result, ["json" if as_json else "text"]).values()
-    click.echo(data.decode() if as_json else _coloured(data.decode()), nl=False)
-    click.echo(f"\nreport: {request.reports / result.id / 'report.html'}", err=as_json)
+    try:
+        click.echo(data.decode() if as_json else _coloured(data.decode()), nl=False)
+        if told := _first_baselines(request, result):
+            click.echo(f"\n{told}", err=as_json)
+        click.echo(f"\nreport: {request.reports / result.id / 'report.html'}", err=as_json)
+    except OSError as error:
+        _stdout_is_gone(error)  # nobody may read it, but the exit code stays what was found
     sys.exit(result.exit_code)
+
+
+def _first_baselines(request: Request, result: RunResult) -> str:
+    """What 'gate --new-baselines accept' has written, empty where nothing was new."""
+    from harness.core.result import TrialState
+
+    number = sum(trial.state is TrialState.NEW and trial.material is not None for trial in result.trials) if request.accept_new else 0
+    return f"wrote the first baselines of {number} {'trial' if number == 1 else 'trials'} under baselines/: commit them" if number else ""
+
+
+def _stdout_is_gone(error: OSError) -> None:
+    """Say why, unless the reader has just hung up ('| head'); nothing more is written when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        click.echo(f"stdout cannot be written: {error.strerror}", err=True)
 
 
 def _coloured(text: str) -> str:
@@ -290,13 +322,14 @@ def _seconds(text: str) -> float:
 
 
 def _command_line() -> str:
-    return " ".join(sys.argv[1:])
+    """As it was typed, without what stands before the command: ``gate scenarios --only int8``."""
+    return shlex.join(dropwhile(lambda word: word.startswith("-"), sys.argv[1:]))
 
 
 def main() -> None:
     """Run the command line; every way that it can end has its exit code."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="harness", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -308,8 +341,8 @@ def main() -> None:
     except HarnessError as error:
         click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:
+        _stdout_is_gone(error)
         sys.exit(ExitCode.PASS)
     except Exception:  # noqa: BLE001 - the outermost frame: whatever gets here is a bug, and says so
         traceback.print_exc()

@@ -41,11 +41,15 @@ if TYPE_CHECKING:
     from harness.engine.case import Case
 
 REPORTS = ("html", "markdown", "junit", "json", "text")
+BUDGET_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for. ``resume`` names a run to go on with; ``budget_s`` is what one trial's launch pairs may take."""
+    """What the command line asks for. ``resume`` names a run to go on with; ``budget_s`` is what one trial's launch pairs may take.
+
+    None is what was not said: the default, or in a run that is gone on with what it was begun with.
+    """
 
     command: str
     paths: tuple[Path, ...]
@@ -53,10 +57,11 @@ class Request:
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     resume: str | None = None
-    budget_s: float = 120.0
+    budget_s: float | None = None
     measure_all: bool = False
     strict: bool = False
-    accept_new: bool = False
+    accept_new: bool | None = None
+    base_python: Path | None = None
 
 
 def run(request: Request, progress: Progress) -> RunResult:
@@ -74,7 +79,7 @@ def gate(request: Request, progress: Progress) -> RunResult:
     """Measure what changed against its baseline, compare, decide."""
     with _opened(request, progress) as (job, plan, files), Worktrees(files[0].root) as worktrees:
         cases = [job.open_case(trial, gated=True) for trial in plan.trials]
-        finder = BaseFinder(files[0].root, job.builder, job.toolchain, worktrees)
+        finder = _base_finder(job, files[0].root, worktrees)
         _build(job, cases, finder)
         progress.phase("Measuring", sum(case.subject is not None for case in cases))
         for case in cases:
@@ -85,6 +90,14 @@ def gate(request: Request, progress: Progress) -> RunResult:
         if request.accept_new:
             accept.accept_new(result, job.baselines, now=result.finished_at)
         return result
+
+
+def _base_finder(job: Job, root: Path, worktrees: Worktrees) -> BaseFinder:
+    """Where baselines are found; built and opened by the interpreter that has their versions, where one was given."""
+    if job.base_python is None:
+        return BaseFinder(root, job.builder, job.toolchain, worktrees)
+    builder = dataclasses.replace(job.builder, python=job.base_python)
+    return BaseFinder(root, builder, toolchain.installed_in(job.base_python), worktrees)
 
 
 def _build(job: Job, cases: Sequence[Case], finder: BaseFinder | None = None) -> None:
@@ -109,7 +122,7 @@ def _finish(
     gated: bool,
 ) -> RunResult:
     """Records, SLA and verdict; saved with every report."""
-    records = [record_of(case, gated=gated, accepting=request.accept_new) for case in cases]
+    records = [record_of(case, gated=gated, accepting=bool(request.accept_new)) for case in cases]
     records += [skipped_record(skipped) for skipped in plan.skipped]
     figures = {case.id: found for case in cases if (found := case.launch_figures()) is not None}
     findings = [
@@ -168,17 +181,20 @@ def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, t
             folder=folder,
             progress=progress,
             seed=plan.seed,
-            budget_s=request.budget_s,
+            budget_s=BUDGET_S if request.budget_s is None else request.budget_s,
             measure_all=request.measure_all,
-            accept_new=request.accept_new,
+            accept_new=bool(request.accept_new),
             resuming=request.resume is not None,
+            base_python=request.base_python,
         )
         with _termination_as_interrupt():
             try:
                 yield job, plan, files
             except KeyboardInterrupt as error:
-                hint = f"go on with it: harness {request.command.split()[0]} --resume {folder.id}"
-                raise Interrupted(f"stopped; what was measured is kept in {folder.path}", hint=hint) from error
+                raise Interrupted(f"stopped; what was measured is kept in {folder.path}", hint=folder.how_to_go_on()) from error
+            except CannotMeasure as error:
+                error.hint = f"{f'{error.hint}, then ' if error.hint else ''}{folder.how_to_go_on()}"
+                raise
 
 
 def _run_folder(request: Request, runs: Runs, plan: Plan) -> RunFolder:
@@ -186,22 +202,53 @@ def _run_folder(request: Request, runs: Runs, plan: Plan) -> RunFolder:
     if request.resume is not None:
         folder = runs.find(request.resume)
         if folder.begun().seed != plan.seed:
-            raise CannotMeasure(f"run {folder.id} used another seed: its launches do not belong to this scenario")
+            hint = "leave --resume out to measure anew"
+            raise CannotMeasure(f"run {folder.id} used another seed: its launches do not belong to this scenario", hint=hint)
         return folder
     now = _now()
     folder = runs.create(new_run_id(now))
-    arguments = {"paths": [str(path) for path in request.paths], "overrides": list(request.overrides), "only": list(request.only)}
+    arguments = {
+        "paths": [str(path) for path in request.paths],
+        "overrides": list(request.overrides),
+        "only": list(request.only),
+        "budget_s": request.budget_s,
+        "measure_all": request.measure_all,
+        "strict": request.strict,
+        "accept_new": request.accept_new,
+        "base_python": None if request.base_python is None else str(request.base_python),
+    }
     folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), plan.seed, arguments))
     return folder
 
 
 def resumed(request: Request) -> Request:
-    """The request with the paths and overrides of the run that it goes on with, where it names none of its own."""
-    if request.resume is None or request.paths:
+    """The request with what the run that it goes on with was begun with, wherever it says nothing of its own.
+
+    Raises BadInput when another command began that run.
+    """
+    if request.resume is None:
         return request
-    begun = Runs(request.reports).find(request.resume).begun()
+    folder = Runs(request.reports).find(request.resume)
+    begun = folder.begun()
+    if begun.verb != request.command.partition(" ")[0]:
+        raise BadInput(Problem(f"run {folder.id} was begun by 'harness {begun.verb}'", hint=folder.how_to_go_on()))
     kept = {name: tuple(cast("list[str]", begun.arguments.get(name, []))) for name in ("paths", "overrides", "only")}
-    return dataclasses.replace(request, paths=tuple(Path(path) for path in kept["paths"]), overrides=kept["overrides"], only=kept["only"])
+    return dataclasses.replace(
+        request,
+        reports=_as_seen_from_here(folder.path.parent),
+        paths=request.paths or tuple(Path(path) for path in kept["paths"]),
+        overrides=request.overrides or kept["overrides"],
+        only=request.only or kept["only"],
+        budget_s=cast("float | None", begun.arguments.get("budget_s")) if request.budget_s is None else request.budget_s,
+        measure_all=request.measure_all or bool(begun.arguments.get("measure_all")),
+        strict=request.strict or bool(begun.arguments.get("strict")),
+        accept_new=cast("bool | None", begun.arguments.get("accept_new")) if request.accept_new is None else request.accept_new,
+        base_python=request.base_python or (Path(str(python)) if (python := begun.arguments.get("base_python")) else None),
+    )
+
+
+def _as_seen_from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 @contextmanager

@@ -199,14 +199,14 @@ def test_frameworks_are_imported_by_plugins_and_by_the_worker_alone(imports):
     assert said(frameworks_off_their_floor(imports)) == []
 
 
-def test_only_plugins_py_imports_by_a_name_that_it_is_given():
+def test_only_plugins_and_the_saved_code_of_a_model_are_imported_by_a_name_that_is_given():
     by_name = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if getattr(node, "attr", getattr(node, "id", None)) in ("import_module", "__import__")
     }
-    assert by_name == {"plugins"}
+    assert by_name == {"plugins", "formats.torch_module"}
 
 
 @pytest.mark.parametrize(

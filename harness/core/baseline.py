@@ -23,8 +23,8 @@ class Portable:
     """What is compared on any machine, and what it takes to build the artifact again.
 
     ``commit`` is the source commit, None outside version control or where the source differed from it. ``scenario_path`` is relative to
-    the project. ``estimates`` are those of the artifact and of the evaluation set; ``scores`` are the latter sample by sample, and
-    ``answers`` the class that each sample was given.
+    the project. ``estimates`` are those of the artifact and of the evaluation set; ``scores`` are those of the gated metrics among
+    the latter, sample by sample, and ``answers`` the class that each sample was given.
     """
 
     content: Content

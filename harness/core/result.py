@@ -70,8 +70,8 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What went into a trial. ``source`` is the digest of what the user controls (code, arguments, weights, data, passes, runtime
-    options, seed); ``toolchain`` are versions of packages and digests of plugin files; ``digest`` is over both."""
+    """What went into a trial. ``source`` is the digest of what the user controls (code, arguments, weights, data, task, passes,
+    runtime options, seed); ``toolchain`` are versions of packages and digests of plugin files; ``digest`` is over both."""
 
     digest: str
     source: str
@@ -90,7 +90,7 @@ class Packed:
 @dataclass(frozen=True, slots=True)
 class Material:
     """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened, every
-    sample's score by metric and the class it was given, and every launch's figure by metric."""
+    sample's score by gated metric and the class it was given, and every launch's figure by metric."""
 
     artifact_key: str
     evaluation_key: str

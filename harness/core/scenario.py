@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, StringConstraints, Tag, model_validator
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
-from harness.core.units import Notation, Quantity, Unit, parse_quantity
+from harness.core.units import KINDS, NUMBER, Notation, Quantity, Unit, parse_quantity, spellings_of
 
 
 class Model(BaseModel):
-    """The base of all that is read from YAML: frozen, unknown keys refused."""
+    """The base of all that is read from YAML: frozen, unknown keys refused; the text under a field describes its key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 """A name that is also fit for a file name."""
+Count = Annotated[int, Field(ge=1, strict=True)]
+"""A whole number, at least 1; text and true are not taken for one."""
 
 
-def quantity_of(unit: Unit) -> BeforeValidator:
-    """Read text such as ``20 s`` into a float in ``unit``; another unit is refused."""
+def quantity_of(unit: Unit, example: str) -> BeforeValidator:
+    """Read text such as ``20 s`` into a float in ``unit``; another unit, or none, is refused."""
+    known = ", ".join(spellings_of(unit))
 
     def read(value: object) -> object:
-        quantity = parse_quantity(str(value))
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"{KINDS[unit]} is needed, such as '{example}'")
+        try:
+            quantity = parse_quantity(str(value))
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not {KINDS[unit]}: write a number and one of {known}, such as '{example}'") from error
+        if quantity.unit is Unit.NUMBER:
+            raise ValueError(f"{value} has no unit: write '{value} {example.split()[1]}', or another of {known}")
         if quantity.unit is not unit:
-            raise ValueError(f"{value!r} is given in {quantity.unit.value}, {unit.value} is needed")
+            raise ValueError(f"{value!r} is {KINDS[quantity.unit]}, not {KINDS[unit]}: write it in {known}")
         return quantity.value
 
     return BeforeValidator(read)
 
 
-Duration = Annotated[float, quantity_of(Unit.NANOSECONDS), Field(gt=0)]
+def quantity_pattern(*spellings: str) -> str:
+    """The form of a quantity with one of these units, for the JSON Schema."""
+    return rf"^\s*\+?{NUMBER}\s*({'|'.join(map(re.escape, spellings))})\s*$"
+
+
+def _written_as(unit: Unit, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": quantity_pattern(*spellings_of(unit)), "examples": list(examples)})
+
+
+Duration = Annotated[float, quantity_of(Unit.NANOSECONDS, "20 s"), Field(gt=0), _written_as(Unit.NANOSECONDS, "20 s", "500 ms", "2 min")]
 """Written ``20 s``; held in ns."""
-Bytes = Annotated[float, quantity_of(Unit.BYTES), Field(gt=0)]
+Bytes = Annotated[float, quantity_of(Unit.BYTES, "4 GiB"), Field(gt=0), _written_as(Unit.BYTES, "4 GiB", "512 MiB")]
 """Written ``4 GiB``; held in bytes."""
 
 
@@ -55,14 +76,16 @@ class PluginRef(Model):
     def _read_short_forms(cls, value: object) -> object:
         if isinstance(value, str):
             return {"name": value}
-        if isinstance(value, Mapping) and set(value) != {"name", "options"} and set(value) != {"name"}:
-            if len(value) != 1:
-                raise ValueError("write one name, or one name with its options: '- quantize_static: {per_channel: true}'")
-            ((name, options),) = value.items()
-            if options is not None and not isinstance(options, Mapping | str):
-                raise ValueError(f"the options of '{name}' are key: value pairs")
-            return {"name": name, "options": {"": options} if isinstance(options, str) else dict(options or {})}
-        return value
+        if isinstance(value, PluginRef):
+            return value
+        if not isinstance(value, Mapping) or (len(value) != 1 and set(value) != {"name", "options"}):
+            raise ValueError("write one name, or one name with its options: 'quantize_static: {per_channel: true}'")
+        if "name" in value:
+            return value
+        ((name, options),) = value.items()
+        if options is None or isinstance(options, Mapping):
+            return {"name": name, "options": dict(options or {})}
+        return {"name": name, "options": {"": options}}
 
     @property
     def is_file(self) -> bool:
@@ -82,18 +105,26 @@ class ModelSpec(Model):
 
     source: PluginRef
     args: dict[str, JsonValue] = {}
+    """Keyword arguments of the factory."""
     files: tuple[str, ...] = ()
+    """Further files that decide what comes out, such as weights that the factory reads; a change of one is a change of the model."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_source_key(cls, value: object) -> object:
         if not isinstance(value, Mapping) or "source" in value:
             return value
-        rest = {key: item for key, item in value.items() if key in ("args", "files")}
+        rest = {key: item for key, item in value.items() if _is_beside_a_source(key)}
         sources = {key: item for key, item in value.items() if key not in rest}
         if len(sources) != 1:
-            raise ValueError("name one source, such as 'factory: models/net.py:build' or 'onnx: model.onnx'")
+            found = f"{' and '.join(sources)} are {len(sources)} sources" if sources else "no source"
+            raise ValueError(f"{found}: name one, such as 'factory: models/net.py:build' or 'onnx: model.onnx'")
         return {"source": sources, **rest}
+
+
+def _is_beside_a_source(key: str) -> bool:
+    """Whether a key of ``model`` is 'args' or 'files', or a slip of the pen for one of them that is then refused as unknown."""
+    return not key.endswith(".py") and bool(difflib.get_close_matches(key, ("args", "files"), n=1))
 
 
 Factory = Annotated[str, StringConstraints(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
@@ -101,58 +132,72 @@ Factory = Annotated[str, StringConstraints(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
 
 
 class DataSpec(Model):
-    """The data sets by what they are for. A factory returns ``(inputs, targets)``, the sample axis first.
-
-    ``random`` draws inputs from the scenario's seed where there is no data (``float32[3, 224, 224]``, ``int64[128] below 30522``);
-    accuracy is then absent.
-    """
+    """The data sets by what they are for. A factory returns ``(inputs, targets)``, the sample axis first."""
 
     evaluation: Factory | None = None
+    """A factory of the samples that every recipe is measured and scored on."""
     calibration: Factory | None = None
+    """A factory of samples that passes take ranges from, such as quantize_static."""
     training: Factory | None = None
+    """A factory of samples that passes may train on."""
     random: dict[str, str] = {}
-    samples: int = Field(64, ge=1, description="how many samples 'random' draws")
+    """Inputs drawn from the scenario's seed where there is no data, by input name: ``float32[3, 224, 224]`` (dtype and the shape of one
+    sample), ``int64[128] below 30522``. There is no accuracy then."""
+    samples: Count = 64
+    """How many samples ``random`` draws."""
     task: Literal["classification", "embedding", "regression", "other"] = "other"
+    """What the outputs are: accuracy exists for classification."""
     args: dict[str, JsonValue] = {}
+    """Keyword arguments of every data factory."""
 
     @model_validator(mode="after")
     def _has_inputs(self) -> DataSpec:
-        if (self.evaluation is None) == (not self.random):
-            raise ValueError("name either 'evaluation' (a factory) or 'random' (inputs drawn from the seed)")
+        if self.evaluation is None and not self.random:
+            raise ValueError("inputs are missing: name 'evaluation' (a factory) or 'random' (drawn from the seed)")
+        if self.evaluation is not None and self.random:
+            raise ValueError("'evaluation' and 'random' both give the inputs: keep one")
         return self
 
 
 class Recipe(Model):
     """An ordered list of passes, then a runtime. The name is the key that it stands under."""
 
-    name: str = ""
+    name: SkipJsonSchema[str] = ""
     passes: tuple[Step, ...] = ()
+    """What is done to the model, in this order."""
     runtime: PluginRef
+    """What runs the model."""
 
 
 class Requirements(Model):
     """What a machine must have to be a target. Names match where the text occurs in what the machine reports, case ignored."""
 
     cpu_model: str | None = None
-    cores: int | None = Field(None, ge=1)
+    """Text that occurs in the CPU's name."""
+    cores: Count | None = None
+    """At least so many."""
     memory: Bytes | None = None
+    """At least so much."""
     gpu: str | None = None
+    """Text that occurs in the name of a GPU."""
 
 
 class HardwareTarget(Model):
-    """A named machine: what it must have, what it costs an hour, which device and how many cores are used.
+    """A named machine: what it must have, what it costs an hour, which device and how many cores are used."""
 
-    ``cores`` pins every launch to the first N cores this process may use (all where absent); ``threads`` is what runtimes are told
-    (as many as cores where absent).
-    """
-
-    name: str = ""
+    name: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*)?$", max_length=64)] = ""
+    """Part of a trial's identity; in hardware.yaml the key is the name."""
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where sessions run: cpu, cuda or cuda:N."""
     requires: Requirements = Requirements()
-    cores: int | None = Field(None, ge=1)
-    threads: int | None = Field(None, ge=1)
-    price_per_hour: float | None = Field(None, ge=0)
+    cores: Count | None = None
+    """Every launch is pinned to the first N cores that this process may use; all where absent."""
+    threads: Count | None = None
+    """What runtimes are told; as many as cores where absent."""
+    price_per_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """What this machine costs, to compare hardware by."""
     currency: str = "USD"
+    """Of the price."""
 
 
 BUILT_IN_TARGETS = {"cpu": HardwareTarget(name="cpu"), "cuda": HardwareTarget(name="cuda", device="cuda")}
@@ -161,22 +206,28 @@ BUILT_IN_TARGETS = {"cpu": HardwareTarget(name="cpu"), "cuda": HardwareTarget(na
 class MeasureSpec(Model):
     """How a trial is measured. Times are of each launch, of each arm."""
 
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
+    batch_sizes: tuple[Count, ...] = Field((1,), min_length=1)
+    """Samples in one query; each size is a trial of its own."""
     load: PluginRef = PluginRef(name="single_stream")
-    launches: int = Field(5, ge=2, description="launches of a trial that is measured alone")
-    duration: Duration = Field(cast(float, "1 s"), description="measured time of a launch", validate_default=True)
-    warm_up: Duration = Field(cast(float, "1 s"), description="warm-up of a launch", validate_default=True)
-    timeout: Duration = Field(cast(float, "120 s"), description="a stage of a launch that takes longer is ended", validate_default=True)
-    build_timeout: Duration = Field(
-        cast(float, "1800 s"), description="a source or a pass that takes longer is ended", validate_default=True
-    )
+    """When queries are issued."""
+    launches: int = Field(5, ge=2, strict=True)
+    """Launches of a trial that is measured alone."""
+    duration: Duration = Field(cast(float, "1 s"), validate_default=True)
+    """Measured time of a launch."""
+    warm_up: Duration = Field(cast(float, "1 s"), validate_default=True)
+    """Warm-up of a launch, not measured."""
+    timeout: Duration = Field(cast(float, "120 s"), validate_default=True)
+    """A stage of a launch that takes longer is ended."""
+    build_timeout: Duration = Field(cast(float, "1800 s"), validate_default=True)
+    """A source or a pass that takes longer is ended."""
 
 
 class SlaClause(Model):
     """One promise. ``recipe`` is None where it holds for every recipe.
 
     ``relation``: ``absolute`` (50 ms), ``share`` (50 % of another recipe: limit 0.5), ``below`` and ``above`` (a distance to another
-    recipe: 1 point below fp32). ``text`` is what was written.
+    recipe: 1 point below fp32). ``speed_up`` is 3 where "3 times faster" was written: for a metric whose larger values are better it
+    means three times as much. ``text`` is what was written.
     """
 
     recipe: str | None
@@ -189,14 +240,18 @@ class SlaClause(Model):
     of: str | None
     text: str
     line: int | None = None
+    speed_up: float | None = None
 
 
+FASTER = ("as fast as", "faster than")
+SMALLER = ("as small as", "smaller than")
 _CLAUSE = re.compile(
     r"\s*(?P<bound>at most|at least)\s+(?P<quantity>.+?)"
     r"(?:\s+(?P<relation>of|below|above)\s+(?P<of>[A-Za-z0-9][\w-]*))?\s*"
 )
 _TIMES = re.compile(
-    r"\s*at least\s+(?P<times>\d+(?:\.\d+)?)\s+times\s+(?:as fast as|faster than|as small as|smaller than)\s+(?P<of>[A-Za-z0-9][\w-]*)\s*"
+    rf"\s*at least\s+(?P<times>\d+(?:\.\d+)?)\s+times\s+(?P<how>{'|'.join(FASTER + SMALLER)})"
+    r"\s+(?P<of>[A-Za-z0-9][\w-]*)\s*"
 )
 
 
@@ -208,9 +263,18 @@ def parse_clause(key: str, text: str, line: int | None = None) -> SlaClause:
     recipe, _, metric = key.rpartition(".")
     common = {"recipe": recipe or None, "metric": metric, "text": f"{key}: {text}", "line": line}
     if match := _TIMES.fullmatch(text):
-        share = 1 / float(match["times"])
+        times = float(match["times"])
+        if times == 0:
+            raise ValueError(f"{text!r} promises nothing: write a number above 0, such as 'at least 3 times faster than {match['of']}'")
         return SlaClause(
-            **common, bound="at most", limit=share, unit=Unit.FRACTION, notation=Notation.PERCENT, relation="share", of=match["of"]
+            **common,
+            bound="at most",
+            limit=1 / times,
+            unit=Unit.FRACTION,
+            notation=Notation.PERCENT,
+            relation="share",
+            of=match["of"],
+            speed_up=times if match["how"] in FASTER else None,
         )
     match = _CLAUSE.fullmatch(text)
     if match is None:
@@ -235,57 +299,106 @@ def parse_clause(key: str, text: str, line: int | None = None) -> SlaClause:
     )
 
 
-class GateRule(Model):
-    """How much worse a metric may become. ``tolerance`` is relative (``3 %``) or in points (``0.5 points``);
-    ``floor`` is the smallest absolute change that may be called a regression."""
+def _read_tolerance(value: object) -> object:
+    """Percent or points; a bare number is taken too, for metrics whose values are plain numbers."""
+    quantity = _read_quantity(value)
+    bare = isinstance(value, int | float) and isinstance(quantity, Quantity)
+    if isinstance(quantity, Quantity) and ((quantity.notation is Notation.PLAIN and not bare) or quantity.value < 0):
+        raise ValueError("a tolerance is written in percent ('3 %') or in points ('0.5 points') and is not negative")
+    return quantity
 
-    tolerance: Quantity | None = None
-    floor: Quantity | None = None
+
+def _read_floor(value: object) -> object:
+    quantity = _read_quantity(value)
+    if isinstance(quantity, Quantity) and quantity.value < 0:
+        raise ValueError("a floor is not negative")
+    return quantity
+
+
+def _read_quantity(value: object) -> object:
+    if value is None or isinstance(value, Quantity):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("a number with its unit is needed, such as '3 %', '0.5 points' or '1 ms'")
+    return parse_quantity(str(value))
+
+
+class GateRule(Model):
+    """How much worse a metric may become. A string alone is its tolerance; ``off`` leaves the metric out."""
+
+    tolerance: Annotated[Quantity | None, BeforeValidator(_read_tolerance)] = None
+    """How much worse the metric may become: ``3 %``, or ``0.5 points`` where shares are compared."""
+    floor: Annotated[Quantity | None, BeforeValidator(_read_floor)] = None
+    """The smallest change in the metric's own unit that may be called a regression."""
     off: bool = False
+    """True: not compared with a baseline."""
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
         if value is False or value == "off":  # YAML 1.2 leaves 'off' a string
             return {"off": True}
-        if isinstance(value, str):
-            value = {"tolerance": value}
-        if isinstance(value, Mapping):
-            return {
-                key: parse_quantity(item) if key in ("tolerance", "floor") and isinstance(item, str) else item
-                for key, item in value.items()
-            }
-        return value
+        if value is True or value in ("on", "yes", "no"):
+            raise ValueError(f"write a tolerance such as '3 %', or 'off', not '{'true' if value is True else value}'")
+        return {"tolerance": value} if isinstance(value, str | int | float) else value
 
     @model_validator(mode="after")
     def _check(self) -> GateRule:
-        if self.tolerance is not None and (self.tolerance.notation is Notation.PLAIN or self.tolerance.value < 0):
-            raise ValueError("a tolerance is written in percent ('3 %') or in points ('0.5 points') and is not negative")
+        if self.off and (self.tolerance is not None or self.floor is not None):
+            raise ValueError("'off' stands alone: a metric that is not gated has no tolerance and no floor")
         return self
+
+
+def _kind_of_target(value: object) -> str:
+    return "<target>" if isinstance(value, Mapping | HardwareTarget) else "<name>"
+
+
+Target = Annotated[Annotated[Name, Tag("<name>")] | Annotated[HardwareTarget, Tag("<target>")], Discriminator(_kind_of_target)]
+"""A target by its name, or written in place."""
+
+
+def _is_clause(value: object) -> object:
+    if isinstance(value, Mapping):
+        raise ValueError("a clause is text: write one for a recipe as 'int8.latency_p99: at most 50 ms'")
+    if not isinstance(value, str):
+        raise ValueError("a clause is text, such as 'at most 50 ms' or 'at least 97 %'")
+    return value
 
 
 class Scenario(Model):
     """One YAML file. See docs/scenario.md for every key."""
 
     version: Literal[1]
+    """The version of this language."""
     name: Name
+    """Names the scenario in reports and its baselines: give each scenario its own."""
     description: str = ""
+    """For people."""
     model: ModelSpec
     data: DataSpec
     recipes: dict[Name, Recipe] = Field(min_length=1)
+    """The ways in which the model is made and run; each is measured."""
     reference: Name | None = None
-    hardware: tuple[Name | HardwareTarget, ...] = ("cpu",)
+    """The recipe that speed-up and loss of accuracy are told against."""
+    hardware: tuple[Target, ...] = Field(("cpu",), min_length=1)
+    """The machines that trials are for: cpu, cuda, a name from hardware.yaml beside this file, or a target written in place. A trial whose
+    target is not this machine is skipped."""
     measure: MeasureSpec = MeasureSpec()
-    sla: dict[str, str] = {}
+    sla: dict[str, Annotated[str, BeforeValidator(_is_clause)]] = {}
+    """Promises by metric, for every recipe or for one (``int8.accuracy``): ``at most 50 ms``, ``at least 97 %``, ``at most 50 % of
+    fp32``, ``at most 1 point below fp32``, ``at least 3 times faster than fp32``."""
     gate: dict[str, GateRule] = {}
+    """By metric, how much worse it may become than its baseline; what is not named keeps its own tolerance."""
     stored: Literal["advise", "decide"] = "advise"
-    seed: int = 0
+    """What a comparison with stored numbers is worth where the baseline cannot be measured again."""
+    seed: int = Field(0, ge=0, strict=True)
+    """All random choices follow from it."""
 
     @model_validator(mode="before")
     @classmethod
     def _name_recipes(cls, value: object) -> object:
         if isinstance(value, Mapping) and isinstance(value.get("recipes"), Mapping):
-            named = {key: {**item, "name": str(key)} if isinstance(item, Mapping) else item for key, item in value["recipes"].items()}
+            named = {key: {"name": str(key), **item} if isinstance(item, Mapping) else item for key, item in value["recipes"].items()}
             return {**value, "recipes": named}
         return value
 

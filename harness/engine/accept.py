@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     from harness.store.baselines import Baselines
 
 MOST_SESSIONS = 50
+NOT_CONTENT = (
+    *("measure.duration", "measure.warm_up", "measure.launches", "measure.timeout", "measure.build_timeout"),
+    *("sla", "gate", "stored", "reference", "description"),
+)
+"""What may be overridden without another model being measured than the one that the scenario holds."""
 
 
-def accept(result: RunResult, baselines: Baselines, *, now: str, only: Sequence[str] = (), force: bool = False) -> tuple[str, ...]:
-    """Make a run's trials the baselines; their ids. What did not change keeps its baseline.
+def accept(
+    result: RunResult,
+    baselines: Baselines,
+    *,
+    now: str,
+    only: Sequence[str] = (),
+    force: bool = False,
+    overrides: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Make a run's trials the baselines; their ids. What did not change keeps its baseline. ``overrides`` are what ``--set`` gave the run.
 
-    Raises CannotMeasure for a run of uncommitted source or with trials that failed, unless ``force`` is given; BadInput when a pattern
-    of ``only`` matches no trial of the run.
+    Raises CannotMeasure for a run of uncommitted or overridden source or with trials that failed, unless ``force`` is given; BadInput
+    when a pattern of ``only`` matches no trial of the run.
     """
     chosen = [trial for trial in result.trials if not only or any(fnmatch.fnmatch(trial.id, f"*{pattern}*") for pattern in only)]
     if not chosen:
@@ -32,6 +45,9 @@ def accept(result: RunResult, baselines: Baselines, *, now: str, only: Sequence[
     if result.environment.dirty and not force:
         hint = "commit first, or add --force: such a baseline cannot be built again from its commit"
         raise CannotMeasure(f"run {result.id} measured source that was not committed", hint=hint)
+    if not force and (replaced := [override for override in overrides if not override.startswith(NOT_CONTENT)]):
+        hint = "write it into the scenario, commit and measure again, or add --force: such a baseline cannot be built again from its commit"
+        raise CannotMeasure(f"run {result.id} did not measure what the scenario holds: --set {replaced[0]}", hint=hint)
     if failed and not force:
         raise CannotMeasure(
             f"{failed[0].id} failed in run {result.id}: {failed[0].reason}", hint="mend it, or accept the others with --force"
@@ -104,13 +120,15 @@ def _measured(trial: TrialRecord, result: RunResult, before: Measured | None) ->
         absent=trial.absent,
         distribution=replace(distribution, arm="baseline"),
         figures=trial.material.figures,
-        sessions=_sessions(estimates, before),
+        sessions=_sessions(estimates, before, result.id),
     )
 
 
-def _sessions(estimates: Sequence[Estimate], before: Measured | None) -> dict[str, tuple[float, ...]]:
-    """This session's mean after the earlier ones of the same content on the same kind of machine."""
+def _sessions(estimates: Sequence[Estimate], before: Measured | None, run: str) -> dict[str, tuple[float, ...]]:
+    """This session's mean after the earlier ones of the same content on the same kind of machine; a run accepted again is one session."""
     earlier = before.sessions if before is not None else {}
+    if before is not None and before.run == run:
+        return dict(earlier)
     return {item.metric: (*earlier.get(item.metric, ()), item.value)[-MOST_SESSIONS:] for item in estimates}
 
 

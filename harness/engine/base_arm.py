@@ -19,6 +19,7 @@ from harness.engine.routes import version_changes
 
 if TYPE_CHECKING:
     from harness.core.baseline import Baseline
+    from harness.core.result import Content
     from harness.engine.protocol import Subject
     from harness.engine.toolchain import Toolchain
     from harness.engine.worktree import Worktrees
@@ -52,7 +53,7 @@ class BaseFinder:
         changed = version_changes(portable.content.toolchain, {name: self._version(name) for name in portable.content.toolchain})
         if not changed and not portable.runtime.is_file and (artifact := cached_artifact(self.builder.cache, portable.artifact_key)):
             subject = dataclasses.replace(candidate, artifact=artifact, runtime=portable.runtime)
-            return BaseArm(subject, _predictions_key(portable.artifact_key, subject, evaluation_key), None)
+            return BaseArm(subject, _predictions_key(portable.content, subject, evaluation_key), None)
         failures: list[str] = []
         for commit in self._commits(baseline, baseline_file):
             try:
@@ -73,7 +74,7 @@ class BaseFinder:
                 if changed
                 else None
             )
-            return BaseArm(subject, _predictions_key(derivation.steps[-1].key, subject, evaluation_key), note)
+            return BaseArm(subject, _predictions_key(derivation.content, subject, evaluation_key), note)
         why = "; ".join(failures) or "it is not in the cache, and there is no commit to build it from"
         hint = "accept a new baseline from a clean commit: 'harness baseline accept'"
         raise CannotMeasure(f"the baseline of {trial.id} cannot be built here: {why}", hint=hint)
@@ -104,6 +105,7 @@ class BaseFinder:
         return self.toolchain.versions.get(name, "none")
 
 
-def _predictions_key(artifact_key: str, subject: Subject, evaluation_key: str) -> str:
-    facts = (artifact_key, subject.runtime.model_dump_json(), subject.device, subject.threads, subject.batch_size, evaluation_key)
+def _predictions_key(content: Content, subject: Subject, evaluation_key: str) -> str:
+    """Over the content as a whole: the runtime's version, or its code where it is the user's own, decides what it answers."""
+    facts = (content.digest, subject.device, subject.threads, subject.batch_size, evaluation_key)
     return hashlib.sha256(repr(facts).encode()).hexdigest()

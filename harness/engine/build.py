@@ -22,6 +22,7 @@ from harness.engine.datasets import read_predictions
 from harness.engine.make_plan import cores_of, threads_of
 from harness.engine.protocol import Subject
 from harness.engine.workers import THIS_PYTHON, Seat, Worker, WorkerFailed
+from harness.store.cache import FOLDER_VARIABLE
 from harness.store.files import pretty_json
 
 if TYPE_CHECKING:
@@ -129,7 +130,10 @@ class Builder:
         except WorkerFailed as error:
             full = shutil.disk_usage(self.cache.folder).free < DISK_FULL_BYTES
             message = (
-                f"the disk of the artifact cache {self.cache.folder} is full ({error.failure.message})" if full else error.failure.message
+                f"the disk of the artifact cache {self.cache.folder} is full ({error.failure.message}): "
+                f"free some space, or point {FOLDER_VARIABLE} elsewhere"
+                if full
+                else error.failure.message
             )
             raise WorkerFailed(dataclasses.replace(error.failure, stage=f"build, {what}", message=message)) from error
 
@@ -163,4 +167,6 @@ def failure_of(error: BadInput | CannotMeasure, stage: str) -> Failure:
     """An error as the named failure of one trial: the suite goes on."""
     if isinstance(error, WorkerFailed):
         return error.failure
-    return Failure(FailureReason.EXCEPTION, stage, str(error).replace("\n  ", "; "))
+    told = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    detail = error.__cause__.failure.detail if isinstance(error.__cause__, WorkerFailed) else ""
+    return Failure(FailureReason.EXCEPTION, stage, told, detail)

@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+_OPENING = {getattr(tokenize, name, None) for name in ("FSTRING_START", "TSTRING_START")}
+_CLOSING = {getattr(tokenize, name, None) for name in ("FSTRING_END", "TSTRING_END")}
+"""The ends of a string that newer Pythons take apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodeClosure:
@@ -40,7 +44,7 @@ def follow_imports(starts: Iterable[Path], root: Path) -> CodeClosure:
         found.add(path)
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, UnicodeDecodeError, OSError):
+        except (SyntaxError, ValueError, OSError):
             continue
         for name, level in _imported(tree):
             inside = _locate(name, level, path, root, folders)
@@ -52,17 +56,26 @@ def follow_imports(starts: Iterable[Path], root: Path) -> CodeClosure:
 
 
 def code_text(path: Path) -> str:
-    """A file's code without comments, blank lines and trailing space; the same text under every Python version."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.replace("\r\n", "\n").split("\n")
+    """A file's code without comments, blank lines and trailing space, but for those in quotes; the same under every Python version."""
+    text = path.read_text(encoding="utf-8", errors="replace")  # with every line end as a newline
+    lines = text.split("\n")
+    quoted: set[int] = set()  # rows that end inside quotes
+    opened: list[int] = []
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            (row, column), (last, _) = token.start, token.end
             if token.type == tokenize.COMMENT:
-                row, column = token.start
                 lines[row - 1] = lines[row - 1][:column]
+            elif token.type == tokenize.STRING:
+                quoted.update(range(row, last))
+            elif token.type in _OPENING:
+                opened.append(row)
+            elif token.type in _CLOSING:
+                quoted.update(range(opened.pop(), last))
     except (tokenize.TokenError, IndentationError, SyntaxError):
         return text
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    rows = enumerate(lines, start=1)
+    return "\n".join(line if row in quoted else line.rstrip() for row, line in rows if row in quoted or line.strip())
 
 
 def _imported(tree: ast.Module) -> list[tuple[str, int]]:
@@ -85,19 +98,19 @@ def _locate(name: str, level: int, importer: Path, root: Path, folders: set[Path
             base = base.parent
         bases = [base]
     else:
-        bases = [importer.parent, *sorted(folders), root]
+        bases = [*sorted(folders), root, importer.parent]  # as user_code lays the path; a package's own folder is not on it
     for base in bases:
         found: list[Path] = []
         place = base
         for part in [part for part in name.split(".") if part]:
             package, module = place / part / "__init__.py", place / f"{part}.py"
-            if module.is_file():
-                found.append(module)
-                break
-            if not (place / part).is_dir():
-                break
             if package.is_file():
                 found.append(package)
+            elif module.is_file():
+                found.append(module)
+                break
+            elif not (place / part).is_dir():
+                break
             place = place / part
         if found and all(path.resolve().is_relative_to(root) for path in found):
             return [path.resolve() for path in found]

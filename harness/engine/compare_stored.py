@@ -38,14 +38,15 @@ def compare_stored(trial: str, rule: Rule, stored: Measured, figures: Sequence[f
     if enough:
         logs = [math.log(mean) for mean in sessions]
         expected = independent.prediction_interval(logs, LEVEL)
-        ratio = math.exp(math.log(candidate) - statistics.fmean(logs))
+        baseline = math.exp(statistics.fmean(logs))  # not the last session alone, which has a luck of its own
+        ratio = candidate / baseline
         interval = ConfidenceInterval(candidate / math.exp(expected.high), candidate / math.exp(expected.low), LEVEL)
         method, n, n_of = f"prediction interval over {len(sessions)} stored sessions", len(sessions), "sessions"
     else:
+        baseline = statistics.fmean(before)
         ratio = math.exp(statistics.fmean(map(math.log, figures)) - statistics.fmean(map(math.log, before)))
         interval = independent.ratio_interval_independent(before, figures, LEVEL)
         method, n, n_of = f"stored numbers, {len(sessions)} of 10 sessions", len(figures), "launches"
-    baseline = statistics.fmean(before)
     verdict = judge(Evidence("ratio", rule.better, interval, interval, rule.tolerance, rule.floor, candidate - baseline))
     comparison = Comparison(
         trial=trial,

@@ -80,7 +80,8 @@ def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
         steps.append(StepKey(ref, reads, key))
 
     everything = [model, *data.values(), *(part for _, part, _ in passes), runtime, load]
-    source = _digest([BUILD, scenario.seed, target, trial.batch_size, [part.facts for part in everything]])
+    task = scenario.data.task  # decides which metrics there are
+    source = _digest([BUILD, scenario.seed, target, trial.batch_size, task, [part.facts for part in everything]])
     versions = {"python": toolchain.python}
     for part in everything:
         versions.update(part.versions)

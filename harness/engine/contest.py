@@ -3,7 +3,8 @@
 screen    5 launch pairs of each; a metric whose one-sided 80 % bound lies on the worse side is suspect
 confirm   fresh pairs, in the same job: only these may show a regression; looked at after a fixed list of pair counts, each look with
           its own share of the error allowed to the job (family 1 %, Holm over all that is compared)
-stop      when every gated metric is decided, or the trial's budget is spent
+stop      when every gated metric is decided, when something has been red for as many pairs again as it took, or when the trial's budget
+          is spent
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ Record = Callable[[str, Run | Failure], None]
 
 @dataclass(slots=True)
 class Contest:
-    """One trial's two arms, what was measured of them so far, and what is decided."""
+    """One trial's two arms, what was measured of them so far, and what is decided.
+
+    ``is_control`` marks a null control, of which only a red is wanted; ``red_after`` is how many fresh pairs the first red took.
+    """
 
     trial: str
     arms: Mapping[str, Subject]
@@ -51,6 +55,8 @@ class Contest:
     spent_s: float = 0.0
     screened: int = 0
     suspects: frozenset[str] = frozenset()
+    is_control: bool = False
+    red_after: int | None = None
     comparisons: dict[str, Comparison] = field(default_factory=dict)
 
     def take_pair(self, record: Record, clock: Callable[[], float]) -> bool:
@@ -102,11 +108,26 @@ class Contest:
             evidence = LaunchEvidence(ratios, baseline, candidate, fresh if fresh >= 2 else 0)
             may_be_red = suspect and fresh >= 2
             self.comparisons[rule.metric] = compare_launches(self.trial, rule, evidence, alpha, METHOD, may_be_red=may_be_red)
+        if self.red_after is None and self.reds:
+            self.red_after = self.fresh
 
     @property
     def clear(self) -> bool:
-        """Whether nothing more is to be learned: every gated metric that can be compared has a verdict."""
-        return self.failure is not None or all(comparison.verdict is not Verdict.INCONCLUSIVE for comparison in self.comparisons.values())
+        """Whether nothing more is worth its time: see ``stop`` at the top."""
+        if self.failure is not None or (self.is_control and (not self.suspects or self.reds)):
+            return True
+        if self.red_after is not None and self.fresh >= 2 * self.red_after:
+            return True
+        return all(comparison.verdict is not Verdict.INCONCLUSIVE for comparison in self.comparisons.values())
+
+    @property
+    def fresh(self) -> int:
+        """Launch pairs after the screen."""
+        return len(self.runs["candidate"]) - self.screened
+
+    @property
+    def reds(self) -> int:
+        return sum(comparison.verdict is Verdict.REGRESSED for comparison in self.comparisons.values())
 
 
 def screen_and_confirm(
@@ -135,28 +156,27 @@ def confirm(
 ) -> int:
     """Fresh pairs until the answer is clear or the budget is spent; how many regressions were shown."""
     looks = Looks(FAMILY_ALPHA / max(1, standing))
-    contest.look(looks.alpha(0))
-    fresh = len(contest.runs["candidate"]) - contest.screened  # an interrupted run may have left fresh pairs:
-    index = int(fresh >= LEAST_PAIRS)  # then the first look is spent
-    last = looks.schedule[-1]  # after the last look nothing more can be decided
-    while not contest.clear and fresh < last and contest.spent_s + _pair_s(contest) <= budget_s:
-        fresh += 1
-        step(f"{contest.trial}: {'confirming' if contest.suspects else 'deciding'}, fresh launch pair {fresh}")
+    contest.look(looks.alpha(0))  # where nothing is fresh yet this can show a pass, never a red
+    index, looked_at = (1, contest.fresh) if contest.fresh >= LEAST_PAIRS else (0, 0)  # an interrupted run's pairs were the first look
+    while not contest.clear and index < len(looks.schedule) and contest.spent_s + _pair_s(contest) <= budget_s:
+        step(f"{contest.trial}: {'confirming' if contest.suspects else 'deciding'}, fresh launch pair {contest.fresh + 1}")
         if not contest.take_pair(record, clock):
             break
-        if fresh >= looks.schedule[index]:
+        if contest.fresh >= looks.schedule[index]:
             contest.look(looks.alpha(index))
-            index = min(index + 1, len(looks.schedule) - 1)
-    if not contest.clear:
+            index, looked_at = index + 1, contest.fresh
+    if contest.fresh > looked_at and index < len(looks.schedule):
         contest.look(looks.alpha(index))  # the pairs since the last look count too
-    return sum(comparison.verdict is Verdict.REGRESSED for comparison in contest.comparisons.values())
+    return contest.reds
 
 
 def null_contest(contest: Contest) -> Contest:
     """The same procedure, the baseline in both arms: what it calls different is the machine's doing."""
     arms = dict.fromkeys(("baseline", "candidate"), contest.arms["baseline"])
-    procedure = replace(contest.procedure, logs=contest.procedure.logs / "null-control", pythons={})
-    return Contest(contest.trial + NULL_SUFFIX, arms, contest.rules, procedure, contest.seed + 1, contest.load)
+    python = contest.procedure.pythons.get("baseline")
+    pythons = {} if python is None else dict.fromkeys(arms, python)
+    procedure = replace(contest.procedure, logs=contest.procedure.logs / "null-control", pythons=pythons)
+    return Contest(contest.trial + NULL_SUFFIX, arms, contest.rules, procedure, contest.seed + 1, contest.load, is_control=True)
 
 
 def _pair_s(contest: Contest) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.environment import environment_key
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all cases of one command share. ``budget_s`` is what a trial's launch pairs may take; ``accept_new`` makes first numbers
-    baselines; ``measure_all`` measures what did not change too."""
+    baselines; ``measure_all`` measures what did not change too; ``base_python`` is the interpreter that baselines run in."""
 
     environment: Environment
     toolchain: Toolchain
@@ -43,6 +44,7 @@ class Job:
     measure_all: bool
     accept_new: bool
     resuming: bool
+    base_python: Path | None = None
 
     def open_case(self, trial: Trial, *, gated: bool) -> Case:
         """A trial's content, baseline and route; a damaged baseline is named and the trial goes no further."""
@@ -60,8 +62,15 @@ class Job:
             baseline = self.baselines.read(trial.id)
         except Unreadable as error:
             return Case(trial, derivation, key, None, Route.UNCHANGED, "", unreadable=str(error).replace("\n  ", "; "))
-        route, reason = choose_route(baseline, derivation.content, key, measure_all=self.measure_all, accept_new=self.accept_new)
-        return Case(trial, derivation, key, baseline, route, reason)
+        route, reason = choose_route(
+            baseline,
+            derivation.content,
+            key,
+            measure_all=self.measure_all,
+            accept_new=self.accept_new,
+            base_python=self.base_python is not None,
+        )
+        return Case(trial, derivation, key, baseline, route, reason, undecided=reason if route is Route.PORTABLE else None)
 
     def build(self, case: Case) -> None:
         """The candidate's artifact and its predictions; a failure ends the case and nothing else."""
@@ -99,7 +108,7 @@ class Job:
         evaluation = case.derivation.data["evaluation"]
         try:
             case.base = finder.find(case.trial, case.baseline, case.subject, evaluation, self.baselines.path(case.id))
-            case.base_predictions = self.builder.predictions(case.trial, case.base.subject, case.base.predictions)
+            case.base_predictions = finder.builder.predictions(case.trial, case.base.subject, case.base.predictions)
         except (BadInput, CannotMeasure) as error:
             case.base = None
             case.undecided = str(error).replace("\n  ", "; ")
@@ -110,7 +119,8 @@ class Job:
     def procedure(self, case: Case) -> Procedure:
         """How the launches of a case are made."""
         logs = self.folder.logs / f"{case.trial.scenario}-{case.trial.name}"
-        return Procedure(logs, case.trial.source.scenario.measure, {})
+        pythons = {} if self.base_python is None else {"baseline": self.base_python}
+        return Procedure(logs, case.trial.source.scenario.measure, pythons)
 
     def earlier_launches(self, trial: str, content: str, *, arms: int) -> dict[str, list[Run]]:
         """What an interrupted run has measured of this very content already, by arm; nothing in a new run."""

@@ -34,6 +34,10 @@ class Evidence:
     floor: float
     change: float
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.change):
+            raise ValueError(f"not a change that can be judged: {self.change}")
+
 
 def judge(evidence: Evidence) -> Verdict:
     """The table of verdicts: wholly beyond the tolerance and the floor REGRESSED, wholly better IMPROVED, wholly within PASS."""
@@ -90,7 +94,7 @@ def decide(
     """The run's verdict from everything in it.
 
     A shown regression or a broken SLA is exit 1 even beside trials that could not be measured: it is known. When the null control is red,
-    every red that rests on timings is INVALID already. ``strict`` makes INCONCLUSIVE and UNPROVEN fail as not decided.
+    every red that rests on timings is INVALID already. ``strict`` makes INCONCLUSIVE, UNPROVEN and UNMEASURED fail as not decided.
     """
     trials, sla = tuple(trials), tuple(sla)
     deciding = [comparison for comparison in comparisons if not comparison.advisory]
@@ -99,9 +103,10 @@ def decide(
     invalid = [trial for trial in trials if trial.verdict is Verdict.INVALID or trial.state is TrialState.FAILED]
     undecided = [comparison for comparison in deciding if comparison.verdict is Verdict.INCONCLUSIVE]
     unproven = [finding for finding in sla if finding.state in (SlaState.UNPROVEN, SlaState.UNMEASURED)]
+    open_trials = {trial.id for trial in trials if trial.verdict is Verdict.INCONCLUSIVE}.difference(item.trial for item in undecided)
     verdict = worst(
         [trial.verdict for trial in trials if trial.verdict is not None]
-        + [Verdict.REGRESSED for _ in broken]
+        + [Verdict.REGRESSED for _ in (*regressed, *broken)]
         + [Verdict.INVALID for _ in invalid]
         + ([Verdict.INVALID] if null_control is not None and null_control.red else [])
     )
@@ -111,11 +116,15 @@ def decide(
         _count(len(invalid), "trial could not be decided", "trials could not be decided"),
         "the machine called identical code different (null control red)" if null_control is not None and null_control.red else "",
         _count(len(undecided), "metric inconclusive", "metrics inconclusive"),
+        _count(len(open_trials), "trial whose timings could not be compared", "trials whose timings could not be compared"),
         _count(sum(finding.state is SlaState.UNPROVEN for finding in sla), "SLA clause unproven", "SLA clauses unproven"),
+        _count(sum(finding.state is SlaState.UNMEASURED for finding in sla), "SLA clause not measured", "SLA clauses not measured")
+        if strict
+        else "",
     ]
     if regressed or broken:
         code = ExitCode.REGRESSION
-    elif verdict is Verdict.INVALID or (strict and (undecided or unproven)):
+    elif verdict is Verdict.INVALID or (strict and (undecided or open_trials or unproven)):
         code = ExitCode.NOT_DECIDED
     else:
         code = ExitCode.PASS

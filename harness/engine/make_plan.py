@@ -64,6 +64,9 @@ def mismatch(target: HardwareTarget, environment: Environment) -> str | None:
     cores = max(wanted.cores or 0, target.cores or 0)
     if cores > environment.cpu_count:
         return f"needs {cores} cores: this machine has {environment.cpu_count}"
+    pinned = cores_of(target)
+    if target.cores is not None and pinned and len(pinned) < target.cores:
+        return f"needs {target.cores} cores: this process may use {len(pinned)} of the machine's {environment.cpu_count}"
     if wanted.memory is not None and environment.memory_bytes < wanted.memory:
         needs, has = (format_value(value, Unit.BYTES) for value in (wanted.memory, environment.memory_bytes))
         return f"needs {needs} of memory: this machine has {has}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, NullControl, Verdict
@@ -58,11 +57,11 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
 
     screen_and_confirm(contests, budget_s=job.budget_s, record=record, step=job.progress.step)
     control: NullControl | None = None
-    if suspect := max(contests, key=_reds, default=None):
-        if _reds(suspect):
-            opponent = null_contest(suspect)
-            screen_and_confirm([opponent], budget_s=job.budget_s, record=record, step=job.progress.step)
-            control = NullControl(suspect.trial, tuple(opponent.comparisons.values()), red=_reds(opponent) > 0)
+    accused = max(contests, key=lambda contest: contest.reds, default=None)
+    if accused is not None and accused.reds:
+        opponent = null_contest(accused)
+        screen_and_confirm([opponent], budget_s=job.budget_s, record=record, step=job.progress.step)
+        control = NullControl(accused.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
     for case, contest in zip(paired, contests, strict=True):
         case.measurement, case.base_measurement = contest.measurement("candidate"), contest.measurement("baseline")
         case.failure = contest.failure
@@ -80,11 +79,7 @@ def _contest(job: Job, case: Case) -> Contest:
     return contest
 
 
-def _reds(contest: Contest) -> int:
-    return sum(comparison.verdict is Verdict.REGRESSED for comparison in contest.comparisons.values())
-
-
 def _judged(comparison: Comparison, control: NullControl | None) -> Comparison:
     if control is not None and control.red and comparison.verdict is Verdict.REGRESSED:
-        return invalidated(replace(comparison), NOT_FIT)
+        return invalidated(comparison, NOT_FIT)
     return comparison

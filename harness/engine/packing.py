@@ -43,7 +43,9 @@ def unpack(packed: Packed) -> NDArray[np.generic]:
     try:
         raw = zlib.decompress(base64.b64decode(packed.data, validate=True))
         if packed.dtype == "bits":
-            found: NDArray[np.generic] = np.unpackbits(np.frombuffer(raw, np.uint8), count=packed.count).astype(np.float64)
+            whole = 0 <= 8 * len(raw) - packed.count < 8  # numpy would make up what is missing
+            bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=packed.count if whole else None)
+            found: NDArray[np.generic] = bits.astype(np.float64)
         else:
             found = np.frombuffer(raw, np.dtype(packed.dtype).newbyteorder("<")).astype(packed.dtype)
     except (ValueError, TypeError, zlib.error) as error:

@@ -14,6 +14,8 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA
 """Environment variables that change how fast or with what a model runs."""
 NOT_SOURCE = ("baselines", "reports")
 """Folders that this program writes: a change in them does not make the source dirty."""
+OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+"""What git tells its hooks: followed here, it would lead to the repository or the index that is being worked on there."""
 
 
 def read_environment(root: Path, packages: Mapping[str, str] | None = None) -> Environment:
@@ -51,9 +53,11 @@ def read_commit(root: Path) -> tuple[str | None, bool | None]:
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """What git answers, stripped; None where it fails or is not installed."""
+    """What git answers of the project at ``root``, stripped; None where it fails or is not installed."""
+    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -6,30 +6,32 @@ Reading runs no code of a scenario: factories are looked for in the syntax tree,
 from __future__ import annotations
 
 import difflib
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from harness import plugins
 from harness.core.errors import BadInput, Problem
 from harness.core.plugin import Options
-from harness.core.scenario import BUILT_IN_TARGETS, HardwareTarget, Model, PluginRef, Scenario, ScenarioFile
+from harness.core.scenario import BUILT_IN_TARGETS, HardwareTarget, Model, Name, PluginRef, Scenario, ScenarioFile
 from harness.engine.check_scenario import check
-from harness.engine.read_yaml import Document, Plain, merge, read_yaml
+from harness.engine.explain import explain
+from harness.engine.read_yaml import Document, Place, Plain, merge, read_yaml, similar_file
+from harness.engine.set_overrides import set_override
 
 HARDWARE_FILE = "hardware.yaml"
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 class HardwareFile(Model):
     """``hardware.yaml`` beside the scenarios: named targets."""
 
-    version: int
-    targets: dict[str, HardwareTarget]
+    version: Literal[1]
+    """The version of this language."""
+    targets: dict[Name, HardwareTarget]
+    """By name; one called cpu or cuda takes the place of the built-in target."""
 
 
 def read_scenarios(paths: Sequence[Path], *, overrides: Sequence[str] = (), root: Path | None = None) -> tuple[ScenarioFile, ...]:
@@ -52,28 +54,27 @@ def read_scenarios(paths: Sequence[Path], *, overrides: Sequence[str] = (), root
             problems.append(Problem(f"'{file.scenario.name}' is also the name of {other}", file.path, file.lines.get("name"), "name", hint))
         names[file.scenario.name] = file.path
     if problems:
-        raise BadInput(*problems)
+        raise BadInput(*dict.fromkeys(problems))  # scenarios that share a base or a hardware.yaml share its problems
     return tuple(found)
 
 
 def read_scenario(path: Path, *, overrides: Sequence[str] = (), root: Path | None = None) -> ScenarioFile:
-    """Read one file with what it extends and with ``--set key.path=value`` overrides. Raises BadInput with all its problems."""
+    """Read one file with what it extends and with ``--set key.path=value`` overrides. Raises BadInput with all its problems.
+
+    What is wrong with the form (keys, types) is told first; what only plugins and files can confirm, once the form is right.
+    """
     root = (root or project_root(path)).resolve()
     document = _extended(path, root, ())
-    if not isinstance(document.value, dict):
-        what = "is empty" if document.value is None else "holds a list, not keys"
-        raise BadInput(Problem(what, path=path, hint="a scenario starts with 'version: 1' and 'name:'; 'harness init' writes one"))
     for override in overrides:
-        document = _overridden(document, override, path)
-    assert isinstance(document.value, dict)
+        document = set_override(document, override)
     try:
         scenario = Scenario.model_validate(document.value)
     except ValidationError as error:
-        raise BadInput(*translate(error, document, Scenario)) from error
+        raise BadInput(*explain(error, document, Scenario)) from error
     targets, problems = _targets(scenario, path, document)
-    problems += check(scenario, path.parent, root)
+    problems += [_placed(problem, document, path) for problem in check(scenario, targets, path.parent, root)]
     if problems:
-        raise BadInput(*(_placed(problem, document, path) for problem in problems))
+        raise BadInput(*dict.fromkeys(problems))
     lines = {key: place.line for key, place in document.places.items() if key and place.path == path}
     return ScenarioFile(scenario, path, root, document.text, targets, lines)
 
@@ -90,7 +91,7 @@ def plugin_of(family: plugins.Family, ref: PluginRef, folder: Path) -> Options:
     try:
         return kind.model_validate(spelled_out(kind, ref))
     except ValidationError as error:
-        raise BadInput(*translate(error, Document(None, ""), kind, prefix=ref.name)) from error
+        raise BadInput(*explain(error, Document(None, ""), kind, prefix=ref.name)) from error
 
 
 def spelled_out(kind: type[Options], ref: PluginRef) -> dict[str, object]:
@@ -117,68 +118,65 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _extended(path: Path, root: Path, above: tuple[Path, ...]) -> Document:
-    if path.resolve() in above:
-        chain = " -> ".join(str(item.name) for item in (*above, path))
-        raise BadInput(Problem(f"extends itself: {chain}", path=path, key="extends"))
+    """A file laid over what it extends; ``above`` are the files that led here."""
     document = read_yaml(path)
-    if not isinstance(document.value, dict) or "extends" not in document.value:
+    value = document.value
+    if not isinstance(value, dict):
+        what = "is empty" if value is None else "holds a list, not keys" if isinstance(value, list) else "holds one value, not keys"
+        raise BadInput(Problem(what, path=path, hint="a scenario starts with 'version: 1' and 'name:'; 'harness init' writes one"))
+    if "extends" not in value:
         return document
-    name = document.value.pop("extends")
-    place = document.places.get("extends")
-    base = (path.parent / str(name)).resolve()
-    if not isinstance(name, str) or not base.is_file() or not base.is_relative_to(root):
-        why = "is outside the project" if not base.is_relative_to(root) else "does not exist"
-        raise BadInput(Problem(f"'{name}' {why}", path=path, line=None if place is None else place.line, key="extends"))
-    return merge(_extended(base, root, (*above, path.resolve())), document)
+    name = value.pop("extends")
+    place = document.places["extends"]
+
+    def wrong(message: str, hint: str | None = None) -> BadInput:
+        return BadInput(Problem(message, path, place.line, "extends", hint))
+
+    if not isinstance(name, str):
+        raise wrong("the path of one file is needed, relative to this one")
+    base = _beside(path, name)
+    if not base.resolve().is_relative_to(root):
+        raise wrong(f"'{name}' lies outside the project", f"files of a scenario stay inside {root}")
+    if not base.is_file():
+        raise wrong(f"file '{name}' does not exist", similar_file(base))
+    chain = (*above, path.resolve())
+    if base.resolve() in chain:
+        raise wrong(f"extends itself: {' -> '.join(item.name for item in (*chain, base))}")
+    under = _extended(base, root, chain)
+    assert isinstance(under.value, dict)
+    _forget_replaced(under.value, value)
+    return merge(under, document)
 
 
-def _overridden(document: Document, override: str, path: Path) -> Document:
-    """Apply one ``key.path=value``; the value is read as YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+def _beside(path: Path, name: str) -> Path:
+    """A path relative to a file, without the detours ('a/../b') that a reader would stumble over."""
+    joined = path.parent / name
+    short = Path(os.path.normpath(joined))
+    return short if short.resolve() == joined.resolve() else joined
 
-    key, equals, text = override.partition("=")
-    steps = [int(index) if index else name for name, index in _STEP.findall(key)]
-    if not equals or not steps:
-        raise BadInput(Problem(f"--set {override}: write --set key.path=value"))
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise BadInput(Problem(f"--set {override}: the value is not valid YAML")) from error
-    node: Plain = document.value
-    for depth, step in enumerate(steps):
-        last = depth == len(steps) - 1
-        if isinstance(step, int):
-            if not isinstance(node, list) or step >= len(node):
-                raise BadInput(Problem(f"--set {override}: there is no item [{step}]", path=path))
-            if last:
-                node[step] = value
-            elif isinstance(node[step], str) and isinstance(steps[depth + 1], str):
-                node[step] = {cast("str", node[step]): {}}
-            node = node[step]
-        elif isinstance(node, dict):
-            if last:
-                node[step] = value
-            elif not isinstance(node.get(step), dict | list):
-                node[step] = {}
-            node = node[step]
-        else:
-            raise BadInput(Problem(f"--set {override}: '{step}' has no place there", path=path))
-    return document
+
+def _forget_replaced(base: dict[str, Plain], over: dict[str, Plain]) -> None:
+    """Where the upper file names another source, load or runtime, the base's name goes with its options instead of standing beside it."""
+    choices = [(base.get("model"), over.get("model"))]
+    pairs = [(base.get("measure"), over.get("measure"), "load")]
+    recipes, others = base.get("recipes"), over.get("recipes")
+    if isinstance(recipes, dict) and isinstance(others, dict):
+        pairs += [(recipes[name], others[name], "runtime") for name in recipes.keys() & others.keys()]
+    choices += [(one.get(key), other.get(key)) for one, other, key in pairs if isinstance(one, dict) and isinstance(other, dict)]
+    for one, other in choices:
+        if isinstance(one, dict) and isinstance(other, dict):
+            named = other.keys() - {"args", "files"}
+            if named and not named <= one.keys():
+                for name in one.keys() - {"args", "files"}:
+                    del one[name]
 
 
 def _targets(scenario: Scenario, path: Path, document: Document) -> tuple[tuple[HardwareTarget, ...], list[Problem]]:
-    known = dict(BUILT_IN_TARGETS)
-    file = path.parent / HARDWARE_FILE
-    if file.is_file():
-        hardware = read_yaml(file)
-        try:
-            listed = HardwareFile.model_validate(hardware.value)
-        except ValidationError as error:
-            raise BadInput(*translate(error, hardware, HardwareFile, path=file)) from error
-        known |= {name: target.model_copy(update={"name": name}) for name, target in listed.targets.items()}
+    """The targets that ``hardware`` names, and what is wrong with it or with hardware.yaml."""
+    known, problems = _known_targets(path.parent / HARDWARE_FILE)
+    if problems:
+        return (), problems
     targets: list[HardwareTarget] = []
-    problems: list[Problem] = []
     for index, item in enumerate(scenario.hardware):
         key = f"hardware[{index}]"
         if isinstance(item, HardwareTarget):
@@ -191,93 +189,37 @@ def _targets(scenario: Scenario, path: Path, document: Document) -> tuple[tuple[
             near = difflib.get_close_matches(item, known, n=1)
             hint = f"known are {', '.join(known)}; others go into {HARDWARE_FILE} beside the scenario"
             problems.append(Problem(f"unknown hardware '{item}'", key=key, hint=f"did you mean '{near[0]}'? {hint}" if near else hint))
-    doubled = sorted({target.name for target in targets if [other.name for other in targets].count(target.name) > 1})
+    doubled = sorted({target.name for target in targets if target.name and [other.name for other in targets].count(target.name) > 1})
     problems += [Problem(f"'{name}' is listed twice: two trials would have one identity", key="hardware") for name in doubled]
     sizes = scenario.measure.batch_sizes
     if len(set(sizes)) != len(sizes):
         problems.append(Problem("a batch size is listed twice: two trials would have one identity", key="measure.batch_sizes"))
-    return tuple(targets), problems
+    return tuple(targets), [_placed(problem, document, path) for problem in problems]
+
+
+def _known_targets(path: Path) -> tuple[dict[str, HardwareTarget], list[Problem]]:
+    """The built-in targets and those of hardware.yaml, with its problems."""
+    known = dict(BUILT_IN_TARGETS)
+    if not path.is_file():
+        return known, []
+    try:
+        document = read_yaml(path)
+        listed = HardwareFile.model_validate(document.value)
+    except BadInput as error:
+        return known, list(error.problems)
+    except ValidationError as error:
+        return known, explain(error, document, HardwareFile, path=path)
+    problems = []
+    for name, target in listed.targets.items():
+        if target.name not in ("", name):
+            key = f"targets.{name}.name"
+            place = document.place(key)
+            line = None if place is None else place.line
+            problems.append(Problem(f"the target's name is the key that it stands under, '{name}'", path, line, key, "remove this line"))
+        known[name] = target.model_copy(update={"name": name})
+    return known, problems
 
 
 def _placed(problem: Problem, document: Document, path: Path) -> Problem:
-    place = document.place(problem.key or "")
-    if place is None:
-        return Problem(problem.message, path, problem.line, problem.key, problem.hint)
+    place = document.place(problem.key or "") or Place(path, 0)
     return Problem(problem.message, place.path, place.line, problem.key, problem.hint)
-
-
-def translate(
-    error: ValidationError, document: Document, model: type[BaseModel], *, path: Path | None = None, prefix: str = ""
-) -> list[Problem]:
-    """pydantic's errors in plain words, with the place of the key and the nearest right name."""
-    problems: dict[tuple[str, str], Problem] = {}
-    for detail in error.errors(include_url=False):
-        key, fields = _key_of(detail["loc"], model)
-        message, hint = _words(detail, fields)
-        full = ".".join(part for part in (prefix, key) if part)
-        place = document.place(key)
-        problem = Problem(message, place.path if place else path, place.line if place else None, full or None, hint)
-        problems.setdefault((full, message), problem)
-    return list(problems.values())
-
-
-def _key_of(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
-    """The key path of an error, and the fields that are known where it happened. Names of union members are not keys."""
-    key, current = "", cast("object", model)
-    for part in location:
-        if isinstance(part, int):
-            key += f"[{part}]"
-            continue
-        if part[:1].isupper() or "[" in part or part in ("str", "constrained-str"):
-            continue
-        key += f".{part}" if key else part
-    parents = [part for part in location[:-1] if isinstance(part, str)]
-    for part in parents:
-        current = _inner(current, part)
-    fields = list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-    return key, fields
-
-
-def _inner(kind: object, part: str) -> object:
-    """The model that a field holds, through tuples, dicts and unions; the kind itself where ``part`` is a key of a dict."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-        found = _models(kind.model_fields[part].annotation)
-        return found[0] if found else None
-    return kind
-
-
-def _models(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for item in getattr(annotation, "__args__", ()) for model in _models(item)]
-
-
-def _words(detail: ErrorDetails, fields: list[str]) -> tuple[str, str | None]:
-    kind, context = detail["type"], detail.get("ctx", {})
-    given = detail.get("input")
-    shown = repr(given) if isinstance(given, str | int | float | bool) else None
-    match kind:
-        case "extra_forbidden":
-            name = str(detail["loc"][-1])
-            near = difflib.get_close_matches(name, fields, n=1)
-            known = f"known here: {', '.join(fields)}" if fields else None
-            return f"unknown key '{name}'", f"did you mean '{near[0]}'?" if near else known
-        case "missing":
-            return "is missing", None
-        case "value_error":
-            return str(context.get("error", detail["msg"])), None
-        case "literal_error":
-            expected = str(context.get("expected", ""))
-            near = difflib.get_close_matches(str(given), re.findall(r"'([^']+)'", expected), n=1)
-            return f"{shown} is not one of {expected}", f"did you mean '{near[0]}'?" if near else None
-        case "string_pattern_mismatch":
-            pattern = str(context.get("pattern", ""))
-            if ".py:" in pattern or "py:" in pattern:
-                return f"{shown} is not a factory", "write 'file.py:function', the file relative to this scenario"
-            if "cuda" in pattern:
-                return f"{shown} is not a device", "devices are cpu, cuda and cuda:N"
-            return f"{shown} is not a name: use letters, digits, '-' and '_'", None
-        case _:
-            message = detail["msg"][0].lower() + detail["msg"][1:]
-            message = message.replace("input should be", "should be").replace("valid dictionary", "mapping of keys to values")
-            return (f"{shown} {message}" if shown else message), None

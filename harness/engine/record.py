@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, Verdict
 from harness.core.estimate import Absent
-from harness.core.measurement import Measurement
+from harness.core.measurement import Failure, FailureReason, Measurement
 from harness.core.result import Content, Distribution, Flip, Material, TrialRecord, TrialState
 from harness.engine.evaluate import artifact_estimates, launch_estimates, sample_estimates, sketch, split
 from harness.engine.judge import worst
 from harness.engine.packing import pack, unpack
 from harness.engine.routes import Route, version_changes
+from harness.engine.rules import rules_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from harness.engine.case import Case
 
 MOST_FLIPS = 1_000
+_FRAME = re.compile(r'File "(.+)", line (\d+)')
+NO_TIMINGS = "no timings of this kind of machine were accepted yet: 'harness gate --new-baselines accept' measures and keeps them"
 
 
 def skipped_record(skipped: SkippedTrial) -> TrialRecord:
@@ -98,13 +103,13 @@ def _unchanged(case: Case) -> TrialRecord:
         estimates=(*portable.estimates, *(measured.estimates if measured else ())),
         absent=measured.absent if measured else (),
         distributions=(measured.distribution,) if measured else (),
-        notes=tuple(case.notes),
+        notes=tuple(case.notes) if measured else (*case.notes, NO_TIMINGS),
     )
 
 
 def _outcome(case: Case, *, gated: bool, accepting: bool) -> tuple[TrialState, Verdict | None, str]:
     if case.failure is not None:
-        return TrialState.FAILED, Verdict.INVALID, f"{case.failure.stage}: {case.failure.message}"
+        return TrialState.FAILED, Verdict.INVALID, _told_failure(case.failure, case.trial.source.root)
     compared = [comparison.verdict for comparison in case.comparisons if not comparison.advisory]
     if case.route is Route.ALONE and case.baseline is None:
         if not gated:
@@ -121,6 +126,19 @@ def _outcome(case: Case, *, gated: bool, accepting: bool) -> tuple[TrialState, V
     counts = Counter(compared)
     told = ", ".join(f"{counts[kind]} {kind}" for kind in Verdict if counts[kind])
     return TrialState.MEASURED, verdict, f"{case.reason}; metrics: {told or 'none gated'}"
+
+
+def _told_failure(failure: Failure, root: Path) -> str:
+    """The stage, what went wrong in it, and where in the project; after a time-out the option that allows more."""
+    told = failure.message if f"'{failure.stage}'" in failure.message else f"{failure.stage}: {failure.message}"
+    if failure.reason is FailureReason.EXCEPTION:
+        for file, line in reversed(_FRAME.findall(failure.detail)):
+            if Path(file).is_relative_to(root) and "site-packages" not in file:
+                return f"{told} ({Path(file).relative_to(root)}:{line})"
+    if failure.reason is FailureReason.TIMEOUT:
+        option = "build_timeout" if failure.stage.startswith("build") or failure.stage == "predictions, predict" else "timeout"
+        return f"{told}; 'measure.{option}' allows more"
+    return told
 
 
 def _numbers(case: Case) -> tuple[tuple[Estimate, ...], tuple[Absent, ...]]:
@@ -153,7 +171,8 @@ def _material(case: Case) -> Material | None:
     figures = case.launch_figures()
     if case.subject is None or case.predictions is None or figures is None or case.failure is not None:
         return None
-    packed = {name: pack(values) for name, values in case.scores.items() if not isinstance(values, Absent)}
+    gated = {rule.metric for rule in rules_of(case.trial.source.scenario)}  # the others are never compared, and would be most of the file
+    packed = {name: pack(values) for name, values in case.scores.items() if name in gated and not isinstance(values, Absent)}
     answers = _answers(case.predictions)
     return Material(
         artifact_key=case.derivation.steps[-1].key,

@@ -22,12 +22,19 @@ class Route(StrEnum):
 
 
 def choose_route(
-    baseline: Baseline | None, content: Content, environment_key: str, *, measure_all: bool = False, accept_new: bool = False
+    baseline: Baseline | None,
+    content: Content,
+    environment_key: str,
+    *,
+    measure_all: bool = False,
+    accept_new: bool = False,
+    base_python: bool = False,
 ) -> tuple[Route, str]:
     """The way of one trial, and the reason in one line.
 
     The same source is not measured again; where only versions differ, and this kind of machine has no numbers with these, their effect
-    on timings cannot be told apart from the machine's, and is not guessed.
+    on timings cannot be told apart from the machine's, and is not guessed: it takes an interpreter with the other versions
+    (``base_python``), in which the baseline runs.
     """
     if baseline is None:
         return Route.ALONE, "no baseline yet"
@@ -35,14 +42,20 @@ def choose_route(
         return Route.PAIRED, "its content is not its baseline's"
     if measure_all:
         return Route.PAIRED, "unchanged, and measured because all were asked for"
+    same_versions = baseline.portable.content.digest == content.digest
+    changed = ", ".join(version_changes(baseline.portable.content.toolchain, content.toolchain))
+    if base_python and not same_versions:
+        return Route.PAIRED, f"its source is its baseline's, versions differ ({changed})"
     if environment_key in baseline.measured:
         return Route.UNCHANGED, "its content is its baseline's, and this kind of machine has numbers of it"
     if accept_new:
         return Route.ALONE, "its content is its baseline's; this kind of machine has no numbers of it yet"
-    if baseline.portable.content.digest == content.digest:
+    if same_versions:
         return Route.UNCHANGED, "its content is its baseline's; this kind of machine has no numbers of it"
-    changed = ", ".join(version_changes(baseline.portable.content.toolchain, content.toolchain))
-    return Route.PORTABLE, f"its source is its baseline's, versions differ ({changed}): timings have nothing to be compared with here"
+    return (
+        Route.PORTABLE,
+        f"its source is its baseline's, versions differ ({changed}): --base-python can tell what that does to timings",
+    )
 
 
 def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

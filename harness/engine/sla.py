@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from harness.core.scenario import ScenarioFile, SlaClause
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9
+"""What floating point may add to an exact number, relative to the limit: 0.98 - 0.97 is a little more than 1 point."""
 _QUANTILE = re.compile(r"latency_p(\d+)")
 
 
@@ -42,7 +44,7 @@ def check_sla(file: ScenarioFile, trials: Sequence[TrialRecord], figures: Mappin
         replace(_check(clause, trial, ran, figures), line=file.lines.get(f"sla.{clause.text.partition(': ')[0]}"))
         for clause in file.scenario.clauses()
         for trial in ran
-        if clause.recipe in (None, trial.recipe)
+        if clause.recipe == trial.recipe or (clause.recipe is None and clause.of != trial.recipe)  # fp32 promises nothing about fp32
     )
 
 
@@ -50,7 +52,7 @@ def _check(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord],
     estimate = trial.estimate(clause.metric)
     measured = figures.get(trial.id)
     quantile = _QUANTILE.fullmatch(clause.metric)
-    if clause.relation == "absolute" and quantile is not None and measured is not None and measured.latencies_ns:
+    if clause.relation == "absolute" and quantile is not None and measured is not None and any(map(len, measured.latencies_ns)):
         return _quantile_clause(clause, trial, float(f"0.{quantile[1]}"), measured)
     if estimate is None:
         why = next((absent.reason for absent in trial.absent if absent.metric == clause.metric), "not measured in this run")
@@ -60,10 +62,11 @@ def _check(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord],
     other = _counterpart(clause, trial, trials)
     if other is None or (of := other.estimate(clause.metric)) is None:
         return _finding(clause, trial, SlaState.UNMEASURED, f"recipe '{clause.of}' has no {clause.metric} in this run", estimate)
+    if clause.speed_up is not None and estimate.better == "higher":  # 3 times as fast is three times the throughput
+        clause = clause.model_copy(update={"bound": "at least", "limit": clause.speed_up})
     if clause.relation == "share":
         return _share_clause(clause, trial, other, estimate, of, figures)
-    limit = of.value - clause.limit if clause.relation == "below" else of.value + clause.limit
-    return _distance_clause(clause, trial, estimate, of, limit)
+    return _distance_clause(clause, trial, estimate, of)
 
 
 def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: LaunchFigures) -> SlaFinding:
@@ -75,10 +78,12 @@ def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: 
     high = binomial.upper_bound(effective_over, effective, CONFIDENCE)
     low = binomial.lower_bound(effective_over, effective, CONFIDENCE)
     estimate = trial.estimate(clause.metric)
-    told = f"{over:,} of {queries:,} queries over {_limit(clause)} ({over / queries:.2%}; at most {1 - q:.4g} may be)"
+    told = f"{over:,} of {queries:,} queries over {_limit(clause)} ({over / queries * 100:.2f} %; at most {(1 - q) * 100:.3g} % may be)"
     told += f", design effect {effect:.1f}" if effect > 1.05 else ""
     kept = high <= 1 - q if clause.bound == "at most" else low > 1 - q
     broken = low > 1 - q if clause.bound == "at most" else high <= 1 - q
+    if why := next((item.reason for item in trial.absent if item.metric == clause.metric), None):
+        told += f"; the quantile of a launch is not told: {why}"  # all launches together have enough for the share
     if kept:
         return _finding(clause, trial, SlaState.KEPT, told, estimate, high)
     if broken:
@@ -96,7 +101,7 @@ def _bound_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate) -> 
     return _finding(clause, trial, state, _told(clause, estimate, bound), estimate, bound)
 
 
-def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, of: Estimate, limit: float) -> SlaFinding:
+def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, of: Estimate) -> SlaFinding:
     """``at most 1 point below fp32``: the value must not fall under the other's value less the distance."""
     (low, high), (of_low, of_high) = _one_sided(estimate), _one_sided(of)
     distance = of.value - estimate.value if clause.relation == "below" else estimate.value - of.value
@@ -107,7 +112,7 @@ def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, 
     told += (
         f", {_show(abs(distance), estimate)} {'below' if (distance > 0) == (clause.relation == 'below') else 'above'}" if distance else ""
     )
-    return _finding(clause, trial, state, told, estimate, worst)
+    return _finding(clause, trial, state, told, estimate, worst if clause.bound == "at most" else best)
 
 
 def _share_clause(
@@ -129,10 +134,11 @@ def _share_clause(
 
 def _state(clause: SlaClause, low: float, high: float, limit: float) -> SlaState:
     """KEPT when the whole of low..high is on the right side of the limit, BROKEN when the whole is on the wrong one."""
+    slack = ROUNDING * abs(limit)
     if clause.bound == "at most":
-        kept, broken = high <= limit, low > limit
+        kept, broken = high <= limit + slack, low > limit + slack
     else:
-        kept, broken = low >= limit, high < limit
+        kept, broken = low >= limit - slack, high < limit - slack
     return SlaState.KEPT if kept else SlaState.BROKEN if broken else SlaState.UNPROVEN
 
 

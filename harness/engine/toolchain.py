@@ -21,7 +21,7 @@ try:
 except ImportError:
     harness = None
 print(json.dumps({'python': platform.python_version(), 'harness': harness,
-    'versions': {d.metadata['Name']: d.version for d in m.distributions() if d.metadata['Name']},
+    'versions': {d.metadata['Name']: d.version for d in reversed(list(m.distributions())) if d.metadata['Name']},
     'providers': {name: list(d) for name, d in m.packages_distributions().items()}}))
 """
 
@@ -50,7 +50,9 @@ def installed() -> Toolchain:
     """The packages of the interpreter that runs this."""
     import importlib.metadata
 
-    versions = {item.metadata["Name"]: item.version for item in importlib.metadata.distributions() if item.metadata["Name"]}
+    # Of two versions on the path the first is imported: reversed, it is the one that stays.
+    found = reversed(list(importlib.metadata.distributions()))
+    versions = {item.metadata["Name"]: item.version for item in found if item.metadata["Name"]}
     return _toolchain(platform.python_version(), versions, importlib.metadata.packages_distributions())
 
 
@@ -66,7 +68,10 @@ def installed_in(python: Path) -> Toolchain:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BadInput(Problem(f"{python} is not a usable Python: {last}"))
-    answer = json.loads(done.stdout)
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise BadInput(Problem(f"{python} is not a usable Python: it does not answer as one")) from error
     if answer["harness"] is None:
         raise BadInput(Problem(f"{python} has no harness installed", hint=f"install it there: {python} -m pip install harness"))
     return _toolchain(answer["python"], answer["versions"], {name: tuple(owners) for name, owners in answer["providers"].items()})

@@ -19,6 +19,7 @@ from typing import TypeVar
 from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.core.measurement import Failure, FailureReason
 from harness.engine.protocol import REPLY, REQUEST, Failed, Reply, Request
+from harness.store.files import hint_for
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -57,10 +58,14 @@ class Worker:
         self.seat = seat
 
     def __enter__(self) -> Worker:
+        try:
+            self.seat.log.parent.mkdir(parents=True, exist_ok=True)
+            out = self.seat.log.open("ab")
+        except OSError as error:
+            raise CannotMeasure(f"{self.seat.log} cannot be written: {error.strerror or error}", hint=hint_for(error)) from error
         ours, theirs = socket.socketpair()
-        self.seat.log.parent.mkdir(parents=True, exist_ok=True)
         self._ooms = _out_of_memory_kills()
-        with theirs, self.seat.log.open("ab") as out:
+        with theirs, out:
             self._process = subprocess.Popen(
                 [str(self.seat.python), "-P", "-m", "harness.engine.worker", str(theirs.fileno()), ",".join(map(str, self.seat.cores))],
                 stdin=subprocess.DEVNULL,
@@ -109,7 +114,7 @@ class Worker:
             raise WorkerFailed(self._died()) from error
         if isinstance(reply, Failed):
             if reply.bad_input:
-                raise BadInput(Problem(reply.failure.message))
+                raise BadInput(Problem(reply.failure.message)) from WorkerFailed(reply.failure)
             raise WorkerFailed(dataclasses.replace(reply.failure, stage=self._stage))
         if not isinstance(reply, kind):
             raise RuntimeError(f"the worker answered {reply.kind!r} to {self._stage!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,10 +24,7 @@ class Worktrees:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for path in self._paths.values():
-            git(self.root, "worktree", "remove", "--force", str(path))
-            shutil.rmtree(path.parent, ignore_errors=True)
-        if self._paths:
-            git(self.root, "worktree", "prune")
+            self._remove(path)
 
     def at(self, commit: str) -> Path:
         """The root of the project as ``commit`` had it. Raises CannotMeasure when the commit is not here."""
@@ -35,8 +33,14 @@ class Worktrees:
                 hint = "a shallow clone has no history: fetch it ('fetch-depth: 0' in a GitHub workflow)"
                 raise CannotMeasure(f"commit {commit[:12]} is not in this clone", hint=hint)
             path = Path(tempfile.mkdtemp(prefix="harness-base-")).resolve() / "tree"
-            if git(self.root, "worktree", "add", "--detach", "--force", str(path), commit) is None:
-                shutil.rmtree(path.parent, ignore_errors=True)
+            without_hooks = ("-c", f"core.hooksPath={os.devnull}")  # they are for people who check out, and may fail in an old commit
+            if git(self.root, *without_hooks, "worktree", "add", "--detach", "--force", str(path), commit) is None:
+                self._remove(path)
                 raise CannotMeasure(f"git cannot check out commit {commit[:12]} into a worktree")
             self._paths[commit] = path
         return self._paths[commit]
+
+    def _remove(self, path: Path) -> None:
+        git(self.root, "worktree", "remove", "--force", str(path))
+        shutil.rmtree(path.parent, ignore_errors=True)
+        git(self.root, "worktree", "prune")

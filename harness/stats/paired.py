@@ -41,7 +41,7 @@ def visible_change(log_ratios: Sequence[float], *, tolerance: float, alpha: floa
     From the power of the one-sided t test, by the noncentral t distribution (Lehmann and Romano 2005, section 5.2).
     """
     values = finite(log_ratios, least=2)
-    return math.expm1(math.log1p(tolerance) + _distance(len(values), alpha, power) * _standard_error(values, floor))
+    return math.expm1(min(math.log1p(tolerance) + _distance(len(values), alpha, power) * _standard_error(values, floor), 700.0))
 
 
 def pairs_needed(spread: float, distance: float, *, alpha: float, power: float, most: int = 10_000) -> int:
@@ -62,8 +62,9 @@ def _distance(pairs: int, alpha: float, power: float) -> float:
     """The noncentrality (in standard errors) at which a one-sided t test of level ``alpha`` has ``power``."""
     freedom = pairs - 1
     critical = float(stats.t.isf(alpha, freedom))
-    # The noncentral t's tail is exact but overflows for huge critical values; there the normal approximation of Johnson and Kotz holds.
+    # The noncentral t's tail overflows for huge critical values; there the numerator's spread is nothing beside the critical value, and
+    # P(shift > critical * s) = power, s^2 a chi square over its freedom, is the limit.
     if critical > 35:
-        return critical + float(stats.norm.ppf(power)) * math.sqrt(1 + critical**2 / (2 * freedom))
+        return critical * math.sqrt(float(stats.chi2.ppf(power, freedom)) / freedom)
     high = critical + 10 * math.sqrt(1 + critical**2 / (2 * freedom))
     return float(optimize.brentq(lambda shift: float(stats.nct.sf(critical, freedom, shift)) - power, 0.0, high, xtol=1e-6))

@@ -45,7 +45,7 @@ class Baselines:
             return None
         except OSError as error:
             raise Unreadable(f"{self._told(path)} cannot be read: {error.strerror}") from error
-        hint = f"restore it with 'git checkout -- {self._told(path)}', or accept a new one with 'harness baseline accept'"
+        hint = f"restore it with 'git checkout -- {self._told(path)}', or make a new one: 'harness run', then 'harness baseline accept'"
         try:
             document = json.loads(data)
             schema = document.get("schema") if isinstance(document, dict) else None
@@ -71,7 +71,7 @@ class Baselines:
     def remove(self, trial: str) -> Path:
         """Remove a trial's baseline. Raises BadInput when there is none."""
         path = self.path(trial)
-        if not path.is_file():
+        if trial not in self.trials():
             raise BadInput(Problem(f"there is no baseline of '{trial}'", hint="'harness baseline list' shows those that there are"))
         path.unlink()
         if not any(path.parent.iterdir()):

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ def cache_folder() -> Path:
 def cache_limit() -> int:
     """``$HARNESS_CACHE_SIZE`` (such as ``40 GiB``) in bytes, else 20 GiB."""
     text = os.environ.get(SIZE_VARIABLE)
-    if text is None:
+    if not text:
         return DEFAULT_BYTES
     try:
         quantity = parse_quantity(text)
@@ -81,16 +80,13 @@ class Cache:
         with self._locked(key, waiting):
             self._use(key)
             if _is_whole(entry):
-                with contextlib.suppress(OSError):
-                    os.utime(entry / MANIFEST)
+                _renew(entry)
                 return entry
             if entry.exists():
                 log.warning("cache entry %s is damaged: it is made again", key[:12])
                 shutil.rmtree(entry, ignore_errors=True)
-            with _scratch(self.folder) as scratch:
-                made = scratch / "entry"
+            with self._scratch(key) as made:
                 try:
-                    made.mkdir()
                     make(made)
                     (made / MANIFEST).write_text(json.dumps({"layout": LAYOUT, "files": _digests(made)}, indent=1))
                     entry.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +102,7 @@ class Cache:
             if not _is_whole(self._entry(key)):
                 return False
             self._use(key)
+            _renew(self._entry(key))
             return True
 
     def path(self, key: str) -> Path:
@@ -113,12 +110,15 @@ class Cache:
         return self._entry(key)
 
     def shrink(self) -> None:
-        """Remove what was not used for longest until the cache is within its limit. What is in use stays, however large."""
+        """Remove what was not used for longest until the cache is within its limit. What is in use stays, however large.
+
+        What a killed process left half made goes first.
+        """
         entries = []
         for path in self._entries():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # another process removes it at this moment
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                entries.append(((path / MANIFEST).stat().st_mtime, size, path))
+                entries.append((_last_use(path), size, path))
         total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if total <= self.limit_bytes:
@@ -129,7 +129,7 @@ class Cache:
                     if not self._is_used(path.name):
                         shutil.rmtree(path, ignore_errors=True)
                         total -= size
-            except Timeout:
+            except OSError:  # held by another process (Timeout), or not ours to lock
                 continue
 
     @contextmanager
@@ -169,7 +169,22 @@ class Cache:
         return False
 
     def _entries(self) -> list[Path]:
-        return list((self.folder / "entries").glob("*/*"))
+        """Entries and what is being made; both bear the name of their key, whose lock keeps them."""
+        return [*(self.folder / "entries").glob("*/*"), *(self.folder / "scratch").glob("*")]
+
+    @contextmanager
+    def _scratch(self, key: str) -> Iterator[Path]:
+        """An empty folder to make an entry in; the lock of the key is held."""
+        path = self.folder / "scratch" / key
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _entry(self, key: str) -> Path:
         return self.folder / "entries" / key[:2] / key
@@ -181,17 +196,18 @@ class Cache:
         return self.folder / "uses" / f"{key}.{os.getpid()}"
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def _renew(entry: Path) -> None:
+    """Make an entry the latest used one."""
+    with contextlib.suppress(OSError):
+        os.utime(entry / MANIFEST)
+
+
+def _last_use(entry: Path) -> float:
+    """When an entry was used last, in seconds; 0 where it has no manifest and so is of no use."""
     try:
-        (folder / "scratch").mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(dir=folder / "scratch"))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+        return (entry / MANIFEST).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_whole(entry: Path) -> bool:

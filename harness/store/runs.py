@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,6 +27,8 @@ from harness.core.measurement import Failure, Run
 from harness.core.result import SCHEMA, RunResult
 from harness.store.files import hint_for, write_atomically
 
+DEFAULT_FOLDER = Path("reports")
+"""Where the command line saves runs unless it is told otherwise."""
 LATEST = "latest"
 LAUNCHES = "launches.jsonl"
 RESULT = "result.json"
@@ -43,6 +45,11 @@ class Begun:
     seed: int
     arguments: Mapping[str, object]
     kind: Literal["begun"] = "begun"
+
+    @property
+    def verb(self) -> str:
+        """``run`` or ``gate``."""
+        return self.command.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +99,38 @@ class RunFolder:
 
     def append(self, event: Begun | Launched | Broke) -> None:
         """Add one line to the journal. Raises CannotMeasure when the disk is full; what is written already stays."""
-        line = json.dumps(_EVENT.dump_python(event, mode="json"), separators=(",", ":")) + "\n"
+        line = json.dumps(_EVENT.dump_python(event, mode="json"), separators=(",", ":")).encode() + b"\n"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / LAUNCHES).open("a", encoding="utf-8") as file:
-                file.write(line)
+            with (self.path / LAUNCHES).open("a+b") as file:
+                file.write(line if _ends_a_line(file) else b"\n" + line)
         except OSError as error:
             raise CannotMeasure(f"{self.path} cannot be written: {error.strerror or error}", hint=hint_for(error)) from error
 
     def begun(self) -> Begun:
         """How the run was started. Raises CannotMeasure when there is no journal that can be read."""
         try:
-            with (self.path / LAUNCHES).open(encoding="utf-8") as file:
+            with (self.path / LAUNCHES).open(encoding="utf-8", errors="replace") as file:
                 return _BEGUN.validate_json(file.readline())
         except (OSError, ValidationError) as error:
             raise CannotMeasure(f"{self.path} holds no run that can be gone on with") from error
 
+    def overrides(self) -> Sequence[str]:
+        """What ``--set`` gave the run; none where there is no journal that tells."""
+        try:
+            return cast("list[str]", self.begun().arguments.get("overrides", []))
+        except CannotMeasure:
+            return ()
+
+    def how_to_go_on(self) -> str:
+        """The command that goes on with this run, from the folder that it was begun in."""
+        name = self.id if self.path.parent.resolve() == DEFAULT_FOLDER.resolve() else self.path
+        return f"go on with it: harness {self.begun().verb} --resume {name}"
+
     def launches(self, trial: str, content: str) -> Sequence[Run]:
         """The launches of a trial that were measured of this very content, in order; a torn last line is left out."""
         found: list[Run] = []
-        with (self.path / LAUNCHES).open(encoding="utf-8") as file:
+        with (self.path / LAUNCHES).open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 if '"kind":"launch"' not in line or f'"{content}"' not in line:
                     continue
@@ -147,8 +166,7 @@ class RunFolder:
         try:
             data = (self.path / RESULT).read_bytes()
         except FileNotFoundError as error:
-            hint = f"go on with it: harness run --resume {self.id}"
-            raise CannotMeasure(f"run {self.id} has no result: it did not finish", hint=hint) from error
+            raise CannotMeasure(f"run {self.id} has no result: it did not finish", hint=self.how_to_go_on()) from error
         try:
             schema = json.loads(data).get("schema")
             if schema != SCHEMA:
@@ -156,6 +174,15 @@ class RunFolder:
             return _RESULT.validate_json(data)
         except (ValidationError, ValueError, AttributeError) as error:
             raise CannotMeasure(f"{self.path / RESULT} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    """False after a line that an interrupted or failed write left torn: what follows must not become a part of it."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return True
+    file.seek(end - 1)
+    return file.read(1) == b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +209,7 @@ class Runs:
         known = self.ids()
         if name == LATEST and known:
             latest = self.folder / LATEST
-            return RunFolder(latest.resolve() if latest.exists() else self.folder / known[-1])
+            return RunFolder(self.folder / (latest.resolve().name if latest.exists() else known[-1]))
         matching = [identity for identity in known if identity.startswith(name)]
         if len(matching) == 1:
             return RunFolder(self.folder / matching[0])

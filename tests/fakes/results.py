@@ -413,7 +413,7 @@ def result(**changes) -> RunResult:
             0.004,
             5e7,
             SlaState.KEPT,
-            "0 of 8,400 queries over 50.0 ms (0.00%; at most 0.01 may be)",
+            "0 of 8,400 queries over 50.0 ms (0.00 %; at most 1 % may be)",
             22,
         ),
         SlaFinding(
@@ -437,7 +437,7 @@ def result(**changes) -> RunResult:
             0.02,
             6e6,
             SlaState.UNPROVEN,
-            "7 of 620 queries over 6.00 ms (1.13%; at most 0.01 may be); about 840 more queries would tell",
+            "7 of 620 queries over 6.00 ms (1.13 %; at most 1 % may be); about 840 more queries would tell",
             24,
         ),
         SlaFinding(

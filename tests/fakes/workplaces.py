@@ -112,14 +112,20 @@ class Workplace:
         out, err = process.communicate(timeout=LONGEST_S)
         return Ended(process.returncode, out, err)
 
-    def begin(self, *arguments: str, env: Mapping[str, str] = {}, program: Sequence[str] = ("-m", "harness.cli")) -> subprocess.Popen[str]:
+    def begin(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] = {},
+        program: Sequence[str] = ("-m", "harness.cli"),
+        stdout: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
         """Start a command and do not wait."""
         return subprocess.Popen(
             [sys.executable, *program, *arguments],
             cwd=self.root,
             env=self.environment(**env),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -142,9 +148,9 @@ class Workplace:
     def runs(self) -> list[str]:
         return sorted(path.name for path in (self.root / "reports").glob("2*"))
 
-    def launches(self, folder: Path | None = None) -> list[dict]:
-        """The launches in a run's journal; a line that is being written does not count yet."""
-        journal = (folder or self.latest) / "launches.jsonl"
+    def launches(self, reports: str | Path = "reports") -> list[dict]:
+        """The launches in the newest run's journal; a line that is being written does not count yet."""
+        journal = self.root / reports / "latest" / "launches.jsonl"
         lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
         return [event for line in lines if (event := json.loads(line))["kind"] == "launch"]
 

@@ -101,6 +101,11 @@ def test_identical_code_is_called_slower_no_more_often_than_alpha():
 def test_the_pairs_needed_are_those_of_published_power_tables(alpha, pairs):
     """R's power.t.test(delta=0.5, sd=1, power=0.8, type="one.sample") gives 26.14 one-sided and 33.37 two-sided."""
     assert pairs_needed(1.0, 0.5, alpha=alpha, power=0.8) == pairs
+    assert pairs_needed(0.04, 0.02, alpha=alpha, power=0.8) == pairs
+
+
+def test_two_pairs_are_enough_for_a_change_that_is_huge_beside_the_spread():
+    assert pairs_needed(1e-6, 0.5, alpha=0.01, power=0.8) == 2
 
 
 def test_pairs_beyond_what_is_worth_a_search_are_told_as_the_most():
@@ -132,10 +137,12 @@ def test_more_pairs_see_smaller_changes_and_a_tolerance_moves_what_is_seen():
     assert seen(many, 0.02) == pytest.approx((1 + seen(many)) * 1.02 - 1)
 
 
-def test_the_visible_change_has_no_jump_where_the_limit_takes_over():
-    """With two pairs the critical value is 35 at alpha 0.0091: above it a limit stands for the noncentral t."""
+@pytest.mark.parametrize("pairs", [2, 4, 6])
+def test_the_visible_change_has_no_jump_where_the_limit_takes_over(pairs):
+    """Above a critical value of 35 a limit stands for the noncentral t: the change grows with the critical value alone."""
 
-    def seen(alpha):
-        return math.log1p(visible_change([-0.01, 0.01], tolerance=0.0, alpha=alpha, power=0.8))
+    def seen(critical):
+        alpha = float(stats.t.sf(critical, pairs - 1))
+        return math.log1p(visible_change([-0.0001, 0.0001] * (pairs // 2), tolerance=0.0, alpha=alpha, power=0.8))
 
-    assert seen(0.00905) == pytest.approx(seen(0.00915) * 0.00915 / 0.00905, rel=0.005)
+    assert seen(35.1) / seen(34.9) == pytest.approx(35.1 / 34.9, rel=1e-3)
