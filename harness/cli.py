@@ -75,6 +75,7 @@ def run(
     paths: tuple[Path, ...], overrides: tuple[str, ...], only: tuple[str, ...], resume: str | None, as_json: bool, reports: Path
 ) -> None:
     """Measure scenarios (files, or folders of them) and save a run."""
+    _check_given(paths, resume)
     from harness import pipeline
 
     request = pipeline.Request(_command_line(), paths, reports, overrides, only, resume)
@@ -111,6 +112,8 @@ def gate(
     base_python: Path | None,
 ) -> None:
     """Measure what changed, compare with the baselines, decide."""
+    _check_given(paths, resume)
+    budget_s = None if budget is None else _seconds(budget)
     from harness import pipeline
 
     request = pipeline.Request(
@@ -120,7 +123,7 @@ def gate(
         overrides=overrides,
         only=only,
         resume=resume,
-        budget_s=None if budget is None else _seconds(budget),
+        budget_s=budget_s,
         measure_all=measure_all,
         strict=strict,
         accept_new=None if new_baselines is None else new_baselines == "accept",
@@ -134,9 +137,10 @@ def gate(
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario.")
 def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Check scenarios; nothing of them is run."""
+    _check_given(paths)
     from harness.engine.read_scenario import read_scenarios
 
-    for file in read_scenarios(_given(paths), overrides=overrides):
+    for file in read_scenarios(paths, overrides=overrides):
         trials = len(file.scenario.recipes) * len(file.targets) * len(file.scenario.measure.batch_sizes)
         click.echo(f"{file.path}: {file.scenario.name} is valid, {trials} {'trial' if trials == 1 else 'trials'}")
 
@@ -144,7 +148,10 @@ def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 @cli.command("list")
 @click.argument("family", metavar="FAMILY", type=click.Choice(FAMILIES))
 def list_plugins(family: str) -> None:
-    """Show the plugins of a family: passes, runtimes, loads, metrics, reports or sources."""
+    """Show the plugins of a family, with their help.
+
+    FAMILY is passes, runtimes, loads, metrics, reports or sources.
+    """
     from harness import plugins
 
     infos = [plugins.describe(plugins.find(family, name)) for name in plugins.names(family)]  # type: ignore[arg-type]
@@ -156,7 +163,7 @@ def list_plugins(family: str) -> None:
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
-    """Write a first scenario, a baseline folder and a CI workflow into your repository."""
+    """Write a first scenario and a CI workflow into your repository."""
     from harness.engine.init_project import init_project
 
     for path in init_project(folder):
@@ -165,18 +172,19 @@ def init(folder: Path) -> None:
 
 
 @cli.command()
-@click.argument("name", metavar="RUN", default="latest")
+@click.argument("name", metavar="[RUN]", default="latest")
 @click.option(
     "--format", "format_", type=click.Choice(["html", "markdown", "junit", "json", "text"]), help="Print one report instead of writing all."
 )
 @REPORTS
 def report(name: str, format_: str | None, reports: Path) -> None:
     """Render a saved run again."""
-    from harness import pipeline
     from harness.store.runs import Runs
 
     folder = Runs(reports).find(name)
     result = folder.result()
+    from harness import pipeline
+
     if format_ is not None:
         (data,) = pipeline.render(result, [format_]).values()
         click.echo(data.decode(), nl=False)
@@ -191,7 +199,7 @@ def baseline() -> None:
 
 
 @baseline.command()
-@click.argument("name", metavar="RUN", default="latest")
+@click.argument("name", metavar="[RUN]", default="latest")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches.")
 @click.option("--force", is_flag=True, help="Also of a run of uncommitted or overridden (--set) source, or with trials that failed.")
 @REPORTS
@@ -258,8 +266,6 @@ def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request,
     from harness.engine.progress_bar import shown_progress
 
     request = pipeline.resumed(request)
-    if not request.paths:
-        raise click.UsageError("name a scenario file or a folder of scenarios, such as 'scenarios/'")
     with shown_progress() as progress:
         result = work(request, progress)
     (data,) = pipeline.render(result, ["json" if as_json else "text"]).values()
@@ -295,10 +301,9 @@ def _coloured(text: str) -> str:
     return text
 
 
-def _given(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    if not paths:
+def _check_given(paths: tuple[Path, ...], resume: str | None = None) -> None:
+    if not paths and resume is None:
         raise click.UsageError("name a scenario file or a folder of scenarios, such as 'scenarios/'")
-    return paths
 
 
 def _baselines() -> Baselines:

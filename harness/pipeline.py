@@ -88,7 +88,7 @@ def gate(request: Request, progress: Progress) -> RunResult:
         compare_cases(cases, job.seed)
         result = _finish(request, job, plan, files, cases, control, gated=True)
         if request.accept_new:
-            accept.accept_new(result, job.baselines, now=result.finished_at)
+            accept.accept_new(result, job.baselines, now=result.finished_at, overrides=request.overrides)
         return result
 
 

@@ -219,7 +219,7 @@ class MeasureSpec(Model):
     timeout: Duration = Field(cast(float, "120 s"), validate_default=True)
     """A stage of a launch that takes longer is ended."""
     build_timeout: Duration = Field(cast(float, "1800 s"), validate_default=True)
-    """A source or a pass that takes longer is ended."""
+    """A source, a pass, or the predictions over the evaluation set that take longer are ended."""
 
 
 class SlaClause(Model):

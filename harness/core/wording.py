@@ -134,13 +134,15 @@ def next_steps(result: RunResult) -> list[str]:
     broken = [finding for finding in result.sla if finding.state is SlaState.BROKEN]
     unproven = [finding for finding in result.sla if finding.state is SlaState.UNPROVEN]
     failed = [trial for trial in result.trials if trial.state is TrialState.FAILED]
-    invalid = [trial for trial in result.trials if trial.state is not TrialState.FAILED and trial.verdict is Verdict.INVALID]
-    new = [trial for trial in result.trials if trial.state is TrialState.NEW]
+    invalid = [
+        trial for trial in result.trials if trial.state in (TrialState.MEASURED, TrialState.UNCHANGED) and trial.verdict is Verdict.INVALID
+    ]
+    new = [trial for trial in result.trials if trial.state is TrialState.NEW and trial.verdict is Verdict.INVALID]
     regressed = worst_first(comparison for comparison in deciding if comparison.verdict is Verdict.REGRESSED)
     undecided = [comparison for comparison in deciding if comparison.verdict is Verdict.INCONCLUSIVE]
     steps = []
     if result.null_control is not None and result.null_control.red:
-        steps.append("Run again on a quieter machine: this one called identical code different. 'harness doctor' says what disturbs it.")
+        steps.append("Run again on a quieter machine: this one called identical code different.")
     if regressed:
         first = regressed[0]
         steps.append(
@@ -150,9 +152,9 @@ def next_steps(result: RunResult) -> list[str]:
     if broken:
         steps.append(f"Mend the broken promise, or change it in the scenario: '{broken[0].clause}' on {broken[0].trial}.")
     if failed:
-        steps.append(f"Mend {_trials(len(failed))} that failed, {failed[0].id} first: {failed[0].reason}")
+        steps.append(f"Mend {_trials(len(failed))} that failed, {failed[0].id} first.")
     if invalid:
-        steps.append(f"See why {_trials(len(invalid))} could not be decided, {invalid[0].id} first: {invalid[0].reason}")
+        steps.append(f"See why {_trials(len(invalid))} could not be decided, {invalid[0].id} first.")
     if undecided:
         steps.append(
             f"Give a larger --budget, or a quieter machine, to tell {_metrics(len(undecided))} of which neither "
@@ -160,7 +162,7 @@ def next_steps(result: RunResult) -> list[str]:
         )
     if unproven:
         steps.append(f"Measure longer to prove '{unproven[0].clause}' on {unproven[0].trial}: {unproven[0].reason}")
-    if new and "gate" in result.command.split():
+    if new:
         steps.append(
             f"Keep the first numbers of {_trials(len(new))} with 'harness baseline accept': there was no baseline to compare with."
         )

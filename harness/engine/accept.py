@@ -60,8 +60,13 @@ def accept(
     return tuple(trial.id for trial in ready)
 
 
-def accept_new(result: RunResult, baselines: Baselines, *, now: str) -> tuple[str, ...]:
-    """Make first numbers the baselines of trials that have none, here or on this kind of machine; their ids."""
+def accept_new(result: RunResult, baselines: Baselines, *, now: str, overrides: Sequence[str] = ()) -> tuple[str, ...]:
+    """Make first numbers the baselines of trials that have none, here or on this kind of machine; their ids.
+
+    Numbers of uncommitted or overridden source are taken too; their baselines name no commit that they could be built again from.
+    """
+    if not all(override.startswith(NOT_CONTENT) for override in overrides):
+        result = replace(result, environment=replace(result.environment, dirty=True))
     new = [trial for trial in result.trials if trial.state is TrialState.NEW and trial.material is not None]
     for trial in new:
         baselines.write(baseline_of(trial, result, _present(baselines, trial.id), now=now, renew=False))

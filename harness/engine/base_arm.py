@@ -64,7 +64,7 @@ class BaseFinder:
                     continue
                 artifact = self.builder.artifact(base, derivation)
             except (BadInput, CannotMeasure) as error:
-                failures.append(f"at commit {commit[:12]}: {str(error).splitlines()[0]}")
+                failures.append(f"at commit {commit[:12]}: {'; '.join(line.strip() for line in str(error).splitlines())}")
                 continue
             subject = dataclasses.replace(
                 candidate, artifact=artifact, runtime=base.recipe.runtime, scenario_folder=base.source.folder.resolve()

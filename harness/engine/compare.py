@@ -26,6 +26,7 @@ FAMILY_ALPHA = 0.01
 PASS_LEVEL = 0.90
 """A pass is shown by the upper end of this two-sided interval: one-sided 95 %."""
 POWER = 0.80
+MOST_PAIRS = 1_000
 TIMER_LOG_RATIO = 1e-4
 """Spreads below 0.01 % are the timer's and the scheduler's, not evidence: intervals are never drawn narrower than this allows."""
 ROUNDING = 1e-12
@@ -79,7 +80,7 @@ def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: fl
         method=method,
         visible_change=visible,
         verdict=verdict,
-        reason=_reason(verdict, judged, "launch pairs"),
+        reason=_reason(verdict, judged, _pairs_that_would_tell(ratios, rule, alpha)),
     )
 
 
@@ -110,7 +111,7 @@ def compare_exact(trial: str, rule: Rule, baseline: float, candidate: float) -> 
         method="exact",
         visible_change=None,
         verdict=verdict,
-        reason=_reason(verdict, evidence, "exact"),
+        reason=_reason(verdict, evidence),
     )
 
 
@@ -165,7 +166,7 @@ def compare_samples(
         method=method,
         visible_change=visible,
         verdict=verdict,
-        reason=_reason(verdict, evidence, "samples"),
+        reason=_reason(verdict, evidence, _samples_that_would_tell(baseline, candidate, rule)),
     )
 
 
@@ -180,7 +181,28 @@ def is_suspect(rule: Rule, log_ratios: Sequence[float]) -> bool:
     return worsening(interval, "ratio", rule.better).low > 0
 
 
-def _reason(verdict: Verdict, evidence: Evidence, of: str) -> str:
+def _pairs_that_would_tell(log_ratios: Sequence[float], rule: Rule, alpha: float) -> str:
+    """How many launch pairs decide four times of five, were the change and the spread what they seem."""
+    worse = statistics.fmean(log_ratios) * (-1 if rule.better == "higher" else 1)
+    distance = math.log1p(rule.tolerance) - worse
+    spread = max(statistics.stdev(log_ratios), TIMER_LOG_RATIO)
+    level = alpha if distance < 0 else (1 - PASS_LEVEL) / 2
+    pairs = MOST_PAIRS if distance == 0 else paired.pairs_needed(spread, abs(distance), alpha=level, power=POWER, most=MOST_PAIRS)
+    told = f"about {max(pairs, len(log_ratios) + 1):,}" if pairs < MOST_PAIRS else f"more than {MOST_PAIRS:,}"
+    return f"{told} launch pairs (a larger --budget) or a quieter machine would tell"
+
+
+def _samples_that_would_tell(baseline: NDArray[np.float64], candidate: NDArray[np.float64], rule: Rule) -> str:
+    """How many samples show a change that is no worse than it seems to be within the tolerance, four times of five."""
+    worse = float(candidate.mean() - baseline.mean()) * (-1 if rule.better == "higher" else 1)
+    if worse >= rule.tolerance:
+        return "more samples would tell"
+    spread = float(((candidate - baseline) ** 2).mean())
+    needed = mcnemar.samples_needed(spread, rule.tolerance - worse, alpha=(1 - PASS_LEVEL) / 2, power=POWER)
+    return f"about {max(needed, len(baseline) + 1):,} samples would tell"
+
+
+def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: str = "") -> str:
     tell = format_change if evidence.scale == "ratio" else format_points
     tolerance = tell(evidence.tolerance).lstrip("+")
     strict = worsening(evidence.strict, evidence.scale, evidence.better)
@@ -197,8 +219,7 @@ def _reason(verdict: Verdict, evidence: Evidence, of: str) -> str:
             if plain.high > 0
             else "not worse"
         )
-    more = "more samples" if of == "samples" else "more launch pairs (a larger budget) or a quieter machine"
-    return f"between {tell(plain.low)} and {tell(plain.high)} worse: not shown to be within {tolerance}, nor beyond it; {more} would tell"
+    return f"between {tell(plain.low)} and {tell(plain.high)} worse: not shown to be within {tolerance}, nor beyond it; {what_would_tell}"
 
 
 def describe_change(comparison: Comparison) -> str:

@@ -110,6 +110,8 @@ def decide(
         + [Verdict.INVALID for _ in invalid]
         + ([Verdict.INVALID] if null_control is not None and null_control.red else [])
     )
+    if trials and all(trial.state is TrialState.SKIPPED for trial in trials):
+        return Decision(Verdict.INVALID, ExitCode.NOT_DECIDED, "INVALID: every trial is for another machine: nothing was measured")
     parts = [
         _count(len(regressed), "metric regressed", "metrics regressed"),
         _count(len(broken), "SLA clause broken", "SLA clauses broken"),

@@ -76,6 +76,7 @@ def _contest(job: Job, case: Case) -> Contest:
     contest = Contest(case.id, arms, rules, job.procedure(case), job.seed, case.trial.source.scenario.measure.load.name)
     for arm, runs in job.earlier_launches(case.id, case.content_key, arms=2).items():
         contest.runs[arm] = runs
+        contest.spent_s += sum(piece.duration_ns for run in runs for piece in run.slices) / 1e9  # it counts against the budget too
     return contest
 
 

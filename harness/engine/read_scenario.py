@@ -80,9 +80,13 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = (), root: Path | Non
 
 
 def project_root(path: Path) -> Path:
-    """The enclosing git work tree, else the folder of the file: nothing outside it is read."""
-    folder = path.resolve().parent
-    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+    """The enclosing git work tree; without one the present folder where the file lies in it, else the file's own folder.
+
+    Nothing outside it is read.
+    """
+    folder, present = path.resolve().parent, Path.cwd()
+    outside_git = present if folder.is_relative_to(present) else folder
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), outside_git)
 
 
 def plugin_of(family: plugins.Family, ref: PluginRef, folder: Path) -> Options:

@@ -22,7 +22,8 @@ class PeakMemory(Options):
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """Peak less idle resident bytes; a page shared with the idle process is not counted."""
-        return float(max(1, run.peak_rss_bytes - run.idle_rss_bytes))
+        above = run.peak_rss_bytes - run.idle_rss_bytes
+        return float(above) if above > 0 else Absent("peak_memory", "the model took no memory above the worker's idle level")
 
     def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent:
         """The log ratio of both launches' figures."""

@@ -33,6 +33,9 @@ class Text(Options):
             _told([sentence_of(item) for item in worst_first(result.comparisons) if item.verdict is not Verdict.PASS]),
             _told([sentence_of_sla(item) for item in worst_sla_first(result.sla) if item.state is not SlaState.KEPT]),
             _told([f"{trial.id} {trial.state}: {trial.reason}" for trial in result.trials if _needs_telling(trial)]),
+            [f"{trial.id} differs from its baseline: {change}" for trial in result.trials if _is_red(trial) for change in trial.changes][
+                :MOST_LINES
+            ],
             _passes(worst_first(result.comparisons)),
             _numbers([trial for trial in result.trials if trial.estimates]),
             [
@@ -48,6 +51,10 @@ def _needs_telling(trial: TrialRecord) -> bool:
     return trial.state in (TrialState.FAILED, TrialState.SKIPPED) or trial.verdict is Verdict.INVALID
 
 
+def _is_red(trial: TrialRecord) -> bool:
+    return trial.verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE)
+
+
 def _told(sentences: Sequence[str]) -> list[str]:
     more = len(sentences) - MOST_LINES
     return [*sentences[:MOST_LINES], *([f"... and {more:,} more, see report.html"] if more > 0 else [])]
@@ -60,8 +67,9 @@ def _passes(comparisons: Sequence[Comparison]) -> list[str]:
         return []
     coarsest = max(passed, key=lambda item: (item.visible_change or 0.0) / max(item.tolerance, 1e-9))
     count = f"{len(passed):,} {'metric' if len(passed) == 1 else 'metrics'} within tolerance"
-    seen = f"a change of {visible_change_of(coarsest)} would have been seen in {coarsest.metric} of {coarsest.trial}"
-    return [f"{count}; where least can be seen, {seen}"]
+    if coarsest.visible_change is None:
+        return [f"{count}, every one of them exact"]
+    return [f"{count}; the coarsest would have seen a change of {visible_change_of(coarsest)} ({coarsest.metric} of {coarsest.trial})"]
 
 
 def _numbers(trials: Sequence[TrialRecord]) -> list[str]:

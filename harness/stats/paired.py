@@ -48,10 +48,12 @@ def pairs_needed(spread: float, distance: float, *, alpha: float, power: float, 
     """Launch pairs with which a true change ``distance`` (log units) beyond the tolerance is shown, given the spread of one pair."""
     if distance <= 0:
         raise ValueError("the change must lie beyond the tolerance")
-    for pairs in range(2, most):
-        if _distance(pairs, alpha, power) * spread / math.sqrt(pairs) <= distance:
-            return pairs
-    return most
+    low, high = 2, most
+    while low < high:  # what can be seen shrinks with every pair: halve the range
+        middle = (low + high) // 2
+        enough = _distance(middle, alpha, power) * spread / math.sqrt(middle) <= distance
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return low
 
 
 def _standard_error(values: np.ndarray[tuple[int], np.dtype[np.float64]], floor: float) -> float:

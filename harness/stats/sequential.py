@@ -35,10 +35,6 @@ class Looks:
         weights: list[float] = [1 / math.sqrt(number + 1) for number in range(len(self.schedule))]
         return self.error * weights[min(index, len(weights) - 1)] / sum(weights)
 
-    def index_at(self, pairs: int) -> int | None:
-        """Which look is due after so many fresh pairs; None between looks."""
-        return self.schedule.index(pairs) if pairs in self.schedule else None
-
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values that keep the family-wise error (Holm 1979), in the order given."""

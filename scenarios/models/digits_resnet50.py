@@ -52,7 +52,7 @@ def _shifted(images, generator):
     return torch.roll(images, shift, dims=(2, 3))
 
 
-def build(epochs: int = 8, seed: int = 0):
+def build(epochs: int = 10, seed: int = 0):
     """Train and return the network in eval mode: 98 % of the held-out images right, in a minute or two on two cores."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

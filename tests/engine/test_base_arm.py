@@ -222,7 +222,8 @@ def test_a_shallow_clone_is_told_as_the_reason(project, tmp_path):
     subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{project.root}", str(tmp_path / "clone")], check=True, capture_output=True)
     first = f"at commit {baseline.portable.commit[:12]}: commit {baseline.portable.commit[:12]} is not in this clone"
     told = why_not(Project(tmp_path / "clone"), baseline, tmp_path / "empty")
-    assert told == f"{first}; commit {present[:12]} holds other content"
+    way_out = "a shallow clone has no history: fetch it ('fetch-depth: 0' in a GitHub workflow)"
+    assert told == f"{first}; {way_out}; commit {present[:12]} holds other content"
 
 
 def test_an_unknown_commit_is_told_as_the_reason(project, tmp_path):

@@ -141,7 +141,11 @@ def test_fewer_than_two_pairs_are_not_compared(pairs):
         (-0.05, 0.01, r"shown to be at least 3\.\d % better"),
         (0.0, 0.01, r"shown to be within the tolerance of 2\.0 % \(at most 0\.7 % worse\)"),
         (-0.007, 0.01, "not worse"),
-        (0.0, 0.05, r"between -3\.3 % and \+3\.4 % worse: not shown to be within 2\.0 %, nor beyond it; more launch pairs .* would tell"),
+        (
+            0.0,
+            0.05,
+            r"between -3\.3 % and \+3\.4 % worse: not shown to be within 2\.0 %, nor beyond it; about \d+ launch pairs .* would tell",
+        ),
     ],
 )
 def test_the_reason_says_what_was_shown(change, spread, reason):
@@ -228,7 +232,7 @@ def test_a_drop_of_accuracy_is_shown_with_the_interval_that_decided_it():
     assert red.interval == mcnemar.difference_interval(*answers(100, 10, 890), 1 - 2 * ALPHA)
     assert open_.interval == mcnemar.difference_interval(*answers(60, 40, 900), 0.90)
     assert red.reason == "shown to be at least 6.21 points worse; 0.50 points is tolerated"
-    assert open_.reason.endswith("more samples would tell")
+    assert open_.reason.endswith("samples would tell")
 
 
 def test_answers_that_are_all_the_same_are_exactly_no_change():

@@ -150,7 +150,7 @@ def test_a_spent_budget_ends_it_inconclusive_and_is_not_overdrawn(arena):
     arena.carry_out(budget_s=20.0)
     found = contest.comparisons["latency_p50"]
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "more launch pairs (a larger budget) or a quieter machine would tell" in found.reason
+    assert "launch pairs (a larger --budget) or a quieter machine would tell" in found.reason
     assert contest.spent_s == arena.launched(contest) == 20
 
 

@@ -193,6 +193,8 @@ FAILED = trial(None, TrialState.FAILED)
         pytest.param([SLOW], [RED], [], RED_CONTROL, False, 1, Verdict.REGRESSED, id="accuracy lost, the null control red"),
         pytest.param([UNCLEAR], [OPEN], [], None, False, 0, Verdict.INCONCLUSIVE, id="inconclusive"),
         pytest.param([UNCLEAR], [OPEN], [], None, True, 3, Verdict.INCONCLUSIVE, id="inconclusive, strict"),
+        pytest.param([UNCLEAR], [], [], None, False, 0, Verdict.INCONCLUSIVE, id="timings that could not be compared"),
+        pytest.param([UNCLEAR], [], [], None, True, 3, Verdict.INCONCLUSIVE, id="timings that could not be compared, strict"),
         pytest.param([GOOD], [PASSED], [finding(SlaState.UNPROVEN)], None, False, 0, Verdict.PASS, id="unproven"),
         pytest.param([GOOD], [PASSED], [finding(SlaState.UNPROVEN)], None, True, 3, Verdict.PASS, id="unproven, strict"),
         pytest.param([GOOD], [PASSED], [finding(SlaState.UNMEASURED)], None, False, 0, Verdict.PASS, id="unmeasured"),
@@ -201,7 +203,10 @@ FAILED = trial(None, TrialState.FAILED)
         pytest.param([GOOD], [comparison(Verdict.INCONCLUSIVE, advisory=True)], [], None, True, 0, Verdict.PASS, id="advice is open"),
         pytest.param([trial(None, TrialState.NEW)], [], [], None, False, 0, Verdict.PASS, id="a new trial"),
         pytest.param([trial(None, TrialState.UNCHANGED)], [], [], None, True, 0, Verdict.PASS, id="an unchanged trial"),
-        pytest.param([trial(None, TrialState.SKIPPED)], [], [], None, False, 0, Verdict.PASS, id="a trial for another machine"),
+        pytest.param(
+            [trial(None, TrialState.SKIPPED)], [], [], None, False, 3, Verdict.INVALID, id="nothing but trials for another machine"
+        ),
+        pytest.param([GOOD, trial(None, TrialState.SKIPPED)], [], [], None, False, 0, Verdict.PASS, id="a trial for another machine"),
         pytest.param([trial(Verdict.IMPROVED)], [comparison(Verdict.IMPROVED)], [], None, False, 0, Verdict.IMPROVED, id="better"),
         pytest.param([], [], [], None, False, 0, Verdict.PASS, id="nothing at all"),
     ],
@@ -231,6 +236,11 @@ def test_the_headline_counts_everything_that_is_not_well():
         "REGRESSED: 2 metrics regressed, 2 SLA clauses broken, 2 trials could not be decided, "
         "the machine called identical code different (null control red), 2 metrics inconclusive, 2 SLA clauses unproven"
     )
+
+
+def test_a_trial_that_is_open_without_an_open_metric_is_told_as_such_and_not_twice():
+    assert decide([UNCLEAR], [], [], None, strict=False).headline == "INCONCLUSIVE: 1 trial whose timings could not be compared"
+    assert decide([UNCLEAR], [OPEN], [], None, strict=False).headline == "INCONCLUSIVE: 1 metric inconclusive"
 
 
 def test_good_news_counts_what_was_looked_at():

@@ -62,6 +62,14 @@ def test_a_floor_is_the_metrics_own_unless_the_scenario_gives_one():
     assert rule("latency_p50", latency_p50="7 %").floor == 2_000.0
 
 
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [("latency_p99", 2_000.0), ("peak_memory", 4 * 2**20), ("model_size", 1024.0), ("throughput", 0.0), ("accuracy", 0.0)],
+)
+def test_the_floors_are_those_that_are_published(name, floor):
+    assert rule(name).floor == floor
+
+
 def test_a_floor_alone_keeps_the_default_tolerance():
     assert rule("latency_p50", latency_p50={"floor": "1 ms"}).tolerance == 0.02
 

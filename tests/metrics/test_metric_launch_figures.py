@@ -3,6 +3,7 @@ import math
 import pytest
 
 from harness import plugins
+from harness.core.estimate import Absent
 from harness.engine.evaluate import metric_of
 from harness.metrics.first_call import FirstCall
 from harness.metrics.load_time import LoadTime
@@ -27,8 +28,9 @@ def test_memory_is_what_the_model_adds_to_the_idle_worker(runs):
 
 
 @pytest.mark.parametrize("peak", [200 * MIB, 150 * MIB])
-def test_a_model_that_adds_nothing_to_the_idle_worker_still_has_a_ratio(runs, peak):
-    assert PeakMemory().of_run(runs.run(idle_rss_bytes=200 * MIB, peak_rss_bytes=peak), 1) == 1.0
+def test_a_model_that_adds_nothing_to_the_idle_worker_has_no_figure(runs, peak):
+    found = PeakMemory().of_run(runs.run(idle_rss_bytes=200 * MIB, peak_rss_bytes=peak), 1)
+    assert found == Absent("peak_memory", "the model took no memory above the worker's idle level")
 
 
 @pytest.mark.parametrize(

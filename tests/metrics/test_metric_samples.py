@@ -96,7 +96,7 @@ def test_agreement_is_of_answers_and_so_of_classification(runs):
 
 
 def test_the_cosine_tells_direction_and_not_length(runs):
-    ours, theirs = runs.predictions([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]), runs.predictions([[1.0, 0.0]] * 4)
+    ours, theirs = runs.predictions([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]), runs.predictions([[2.0, 0.0]] * 4)
     assert OutputCosine().scores(ours, theirs) == pytest.approx([1.0, math.sqrt(0.5), 0.0, -1.0])
 
 

@@ -25,6 +25,17 @@ def test_too_few_values_are_refused_with_both_counts(values, least):
         finite(values, least=least)
 
 
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_as_many_as_are_needed_are_enough(count):
+    assert len(finite([1.0] * count, least=count)) == count
+
+
+def test_one_value_is_needed_unless_more_are_asked_for():
+    assert finite([2.0]).tolist() == [2.0]
+    with pytest.raises(ValueError, match="1 values are needed, there are 0"):
+        finite([])
+
+
 def test_a_table_is_not_a_list_of_values():
     with pytest.raises(ValueError, match="values are needed"):
         finite(np.zeros((3, 2)))

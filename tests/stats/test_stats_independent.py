@@ -41,7 +41,7 @@ def test_one_arm_without_spread_leaves_the_others_freedom():
     assert math.log(found.high) == pytest.approx(alone.high)
 
 
-@pytest.mark.parametrize(("baseline", "candidate"), [([1.0, 0.0], [1.0, 1.1]), ([1.0, 1.1], [1.0, -0.1])])
+@pytest.mark.parametrize(("baseline", "candidate"), [([1.0, 0.0], [1.0, 1.1]), ([1.0, 1.1], [1.0, 0.0]), ([1.0, 1.1], [1.0, -0.1])])
 def test_a_figure_that_is_not_positive_has_no_ratio(baseline, candidate):
     with pytest.raises(ValueError, match="a ratio needs positive figures"):
         ratio_interval_independent(baseline, candidate, 0.9)

@@ -61,11 +61,6 @@ def test_all_looks_together_spend_what_they_may_and_no_more():
     assert shares[0] / shares[3] == pytest.approx(2.0)  # 1 / sqrt(k)
 
 
-def test_a_look_is_due_after_the_pair_counts_of_the_schedule_and_only_then():
-    looks = Looks(0.01, (4, 6, 10))
-    assert [looks.index_at(pairs) for pairs in range(12)] == [None] * 4 + [0, None, 1, None, None, None, 2, None]
-
-
 def test_the_schedule_goes_up():
     assert list(SCHEDULE) == sorted(set(SCHEDULE))
     assert SCHEDULE[0] >= 2  # one pair has no spread
