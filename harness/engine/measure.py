@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from harness.core.measurement import Run, Slice
 from harness.engine import protocol
-from harness.engine.workers import THIS_PYTHON, Seat, Worker
+from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker
 
 if TYPE_CHECKING:
     from harness.core.scenario import MeasureSpec
-    from harness.engine.protocol import Opened, Subject
+    from harness.engine.protocol import Opened, Request, Subject
 
 SLICE_NS = 30_000_000
 """Slices of a few tens of milliseconds: long against the timer, short against a neighbour's bursts."""
@@ -64,14 +64,18 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
             workers[arm].tell(protocol.Preload(subject))  # imports of both arms overlap; nothing is timed yet
         for arm in workers:
             workers[arm].answer(protocol.Done, timeout_s=procedure.timeout_s)
+            workers[arm].rest()
+
+        def ask(arm: str, request: Request, kind: type[Answer], more_s: float = 0.0) -> Answer:
+            """Ask one arm while the other rests."""
+            with workers[arm].awake() as worker:
+                return worker.ask(request, kind, timeout_s=procedure.timeout_s + more_s)
 
         order = list(workers)
         draw.shuffle(order)
-        opened = {arm: workers[arm].ask(protocol.Open(), protocol.Opened, timeout_s=procedure.timeout_s) for arm in order}
+        opened = {arm: ask(arm, protocol.Open(), protocol.Opened) for arm in order}
         warm = protocol.WarmUp(round(procedure.times.warm_up), WARM_UP_CALLS)
-        warmed = {
-            arm: workers[arm].ask(warm, protocol.WarmedUp, timeout_s=procedure.timeout_s + procedure.times.warm_up / 1e9) for arm in order
-        }
+        warmed = {arm: ask(arm, warm, protocol.WarmedUp, procedure.times.warm_up / 1e9) for arm in order}
 
         query_ns = warmed["baseline" if "baseline" in warmed else order[0]].query_ns
         queries, count = slices_of(query_ns, procedure.times.duration)
@@ -79,9 +83,8 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
         for _ in range(count):
             draw.shuffle(order)
             for arm in order:
-                taken = workers[arm].ask(protocol.TakeSlice(queries), protocol.SliceTaken, timeout_s=procedure.timeout_s)
-                slices[arm].append(taken.slice)
-        finished = {arm: workers[arm].ask(protocol.Finish(), protocol.Finished, timeout_s=procedure.timeout_s) for arm in order}
+                slices[arm].append(ask(arm, protocol.TakeSlice(queries), protocol.SliceTaken).slice)
+        finished = {arm: ask(arm, protocol.Finish(), protocol.Finished) for arm in order}
     return {
         arm: _run(pair, arm, subject, opened[arm], warmed[arm].calls, finished[arm], tuple(slices[arm])) for arm, subject in arms.items()
     }

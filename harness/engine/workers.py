@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,22 +66,27 @@ class Worker:
             raise CannotMeasure(f"{self.seat.log} cannot be written: {error.strerror or error}", hint=hint_for(error)) from error
         ours, theirs = socket.socketpair()
         self._ooms = _out_of_memory_kills()
-        with theirs, out:
-            self._process = subprocess.Popen(
-                [str(self.seat.python), "-P", "-m", "harness.engine.worker", str(theirs.fileno()), ",".join(map(str, self.seat.cores))],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                pass_fds=[theirs.fileno()],
-                env=_environment(self.seat),
-                start_new_session=True,
-            )
+        try:
+            with theirs, out:
+                self._process = subprocess.Popen(
+                    [str(self.seat.python), "-P", "-m", "harness.engine.worker", str(theirs.fileno()), ",".join(map(str, self.seat.cores))],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(self.seat),
+                    start_new_session=True,
+                )
+        except BaseException:  # Ctrl-C in the middle of a start too: a worker whose other end is closed ends by itself
+            ours.close()
+            raise
         self._connection = Connection(ours.detach())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
         if kind is None:
+            self._signal(signal.SIGCONT)
             try:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:
@@ -90,6 +96,17 @@ class Worker:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def rest(self) -> None:
+        """Stop every thread of the worker until it is ``awake``: what a runtime leaves spinning would take the cores of the other arm."""
+        self._signal(signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[Worker]:
+        """Let a resting worker run within the block."""
+        self._signal(signal.SIGCONT)
+        yield self
+        self.rest()
 
     def tell(self, request: Request) -> None:
         """Send a request whose answer is collected later with ``answer``."""
@@ -143,9 +160,12 @@ class Worker:
         return Failure(FailureReason.SIGNAL, self._stage, f"the worker was killed by {name}{hint}", tail)
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _log_tail(self) -> str:
         lines = self.seat.log.read_text(encoding="utf-8", errors="replace").splitlines()

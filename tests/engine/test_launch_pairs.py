@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,20 @@ def test_steadiness_is_of_a_query_and_not_of_a_slice(runs):
 
 
 class FakeWorker:
-    """A worker that answers what the test says; ``asked`` is shared by all workers of a launch, in order."""
+    """A worker that answers what the test says; ``asked`` and ``everyone`` are shared by all workers of a launch, in order."""
 
-    def __init__(self, seat, asked, query_ns, fails):
-        self.seat, self.asked, self.query_ns, self.fails = seat, asked, query_ns, fails
-        self.gone = False
+    def __init__(self, seat, asked, everyone, query_ns, fails):
+        self.seat, self.asked, self.everyone, self.query_ns, self.fails = seat, asked, everyone, query_ns, fails
+        self.gone, self.rests = False, False
+
+    def rest(self):
+        self.rests = True
+
+    @contextmanager
+    def awake(self):
+        self.rests = False
+        yield self
+        self.rests = True
 
     def __enter__(self):
         return self
@@ -73,6 +83,8 @@ class FakeWorker:
 
     def tell(self, request):
         self.asked.append((self.seat.role, request))
+        if not isinstance(request, protocol.Preload):
+            assert [other.seat.role for other in self.everyone if not other.rests] == [self.seat.role], "the other arm rests"
 
     def answer(self, kind, *, timeout_s):
         role, request = next((role, request) for role, request in reversed(self.asked) if role == self.seat.role)
@@ -109,7 +121,7 @@ class Bench:
         monkeypatch.setattr(measure, "Worker", self.worker)
 
     def worker(self, seat):
-        self.workers.append(FakeWorker(seat, self.asked, self.query_ns, self.fails))
+        self.workers.append(FakeWorker(seat, self.asked, self.workers, self.query_ns, self.fails))
         return self.workers[-1]
 
     def launch(self, *arms, pair=0, seed=0):

@@ -4,6 +4,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -298,3 +299,28 @@ def test_a_launch_in_which_one_arm_dies_is_no_evidence_and_leaves_nothing_runnin
     assert raised.value.failure.stage.startswith("candidate, ")
     assert raised.value.failure.reason is FailureReason.SIGNAL
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+
+
+def is_stopped(worker, within_s=30):
+    process, end = psutil.Process(worker.pid), time.monotonic() + within_s
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < end:
+        pass
+    return process.status() == psutil.STATUS_STOPPED
+
+
+def test_a_worker_rests_until_it_is_asked_and_again_when_it_has_answered(seat, subject_of):
+    with Worker(seat) as worker:
+        opened(worker, subject_of())
+        worker.rest()
+        assert is_stopped(worker)
+        with worker.awake():
+            assert worker.ask(protocol.TakeSlice(5), protocol.SliceTaken, timeout_s=TIMEOUT_S).slice.queries == 5
+        assert is_stopped(worker)
+
+
+def test_a_resting_worker_ends_with_its_block_all_the_same(seat, subject_of):
+    with Worker(seat) as worker:
+        opened(worker, subject_of())
+        worker.rest()
+        watch = Watch(worker.pid)
+    assert watch.sees_the_end()
