@@ -60,7 +60,7 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
     accused = max(contests, key=lambda contest: contest.reds, default=None)
     if accused is not None and accused.reds:
         opponent = null_contest(accused)
-        screen_and_confirm([opponent], budget_s=job.budget_s, record=record, step=job.progress.step)
+        screen_and_confirm([opponent], budget_s=accused.spent_s, record=record, step=job.progress.step)
         control = NullControl(accused.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
     for case, contest in zip(paired, contests, strict=True):
         case.measurement, case.base_measurement = contest.measurement("candidate"), contest.measurement("baseline")
