@@ -68,7 +68,7 @@ def test_what_has_not_changed_but_for_comments_and_documents_is_not_measured(pla
 def test_a_worse_model_is_red_in_the_terminal_with_all_that_it_rests_on(red):
     ended, _ = red
     assert ended.code == 1
-    first, findings, table, note, step, report = ended.told.split("\n\n")
+    first, findings, changes, table, note, step, report = ended.told.split("\n\n")
     assert first == "REGRESSED: 3 metrics regressed"
     size, slower, wrong = findings.splitlines()
     assert size == f"model_size of {TRIAL} went from 1.00 KiB to 4.00 KiB: ×4.000 (exact), tolerance 1 %: REGRESSED"
@@ -81,6 +81,9 @@ def test_a_worse_model_is_red_in_the_terminal_with_all_that_it_rests_on(red):
         f"accuracy of {TRIAL} went from 100.00 % to 80.00 %: -20.00 points (98 % interval -27.33 to -14.25 points), "
         "tolerance 0.5 points: REGRESSED"
     )
+    steps = [line.partition(": ")[2] for line in changes.splitlines()]
+    assert [step.partition(":")[0] for step in steps] == ["step only in the baseline", "step only in the candidate", "session"]
+    assert '"latency_us":600.0' in steps[1] and '"wrong":0.2' in steps[1]
     assert re.search(rf"{TRIAL}  MEASURED +6\d\d µs .* 80\.00 % .* 4\.00 KiB", table)
     assert note == "note: measured with --set model.fake.latency_us=600 --set model.fake.wrong=0.2 --set model.fake.size_bytes=4096"
     assert step.startswith(f"Look first at model_size of {TRIAL} (+300.0 %).")
