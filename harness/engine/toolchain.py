@@ -73,7 +73,7 @@ def installed_in(python: Path) -> Toolchain:
     except ValueError as error:
         raise BadInput(Problem(f"{python} is not a usable Python: it does not answer as one")) from error
     if answer["harness"] is None:
-        raise BadInput(Problem(f"{python} has no harness installed", hint=f"install it there: {python} -m pip install harness"))
+        raise BadInput(Problem(f"{python} has no harness installed", hint="install it there from where you installed it here"))
     return _toolchain(answer["python"], answer["versions"], {name: tuple(owners) for name, owners in answer["providers"].items()})
 
 

@@ -119,12 +119,13 @@ def test_the_workflow_has_the_history_the_cache_and_the_gate_in_this_order():
     assert [step.get("uses", step.get("run", "")).split("\n")[0].partition("@")[0] for step in steps] == [
         "actions/checkout",
         "actions/setup-python",
-        'pip install "harness[torch,onnx]"',
+        'pip install "harness[torch,onnx] ',
         "actions/cache",
         "harness gate scenarios",
         'test ! -f reports/latest/report.md || cat reports/latest/report.md >> "$GITHUB_STEP_SUMMARY"',
         "actions/upload-artifact",
     ]
+    assert steps[2]["run"].endswith('@ $HARNESS"') and steps[2]["env"] == {"HARNESS": "${{ vars.HARNESS }}"}
     assert steps[0]["with"] == {"fetch-depth": 0}
     assert steps[3]["with"]["path"] == "~/.cache/harness"
 
