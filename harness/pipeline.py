@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness import __version__, plugins
 from harness.core.comparison import NullControl
-from harness.core.errors import BadInput, CannotMeasure, HarnessError, Interrupted, Problem
+from harness.core.errors import BadInput, CannotMeasure, Interrupted, Problem
 from harness.core.result import SCHEMA, RunResult, ScenarioText
 from harness.engine import accept, toolchain
 from harness.engine.base_arm import BaseFinder
@@ -290,6 +290,3 @@ def _notes(request: Request, job: Job) -> tuple[str, ...]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-__all__ = ["HarnessError", "Request", "gate", "render", "resumed", "run"]

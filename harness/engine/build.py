@@ -118,7 +118,7 @@ class Builder:
             (into / ARTIFACT_FILE).write_bytes(pretty_json(_ARTIFACT.dump_python(portable, mode="json")))
 
         entry = self.cache.get(step.key, make, waiting=self._waiting(step.plugin.name))
-        return dataclasses.replace(_ARTIFACT.validate_json((entry / ARTIFACT_FILE).read_bytes()), folder=entry)
+        return _artifact_in(entry)
 
     def _ask(self, trial: Trial, request: protocol.MakeData | protocol.BuildStep, what: str) -> object:
         self.progress.step(f"{trial.id}: {what}")
@@ -159,7 +159,10 @@ def cached_artifact(cache: Cache, key: str) -> ModelArtifact | None:
     """An artifact that the cache holds already; None where it does not."""
     if not cache.holds(key):
         return None
-    entry = cache.path(key)
+    return _artifact_in(cache.path(key))
+
+
+def _artifact_in(entry: Path) -> ModelArtifact:
     return dataclasses.replace(_ARTIFACT.validate_json((entry / ARTIFACT_FILE).read_bytes()), folder=entry)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: fl
         method=method,
         visible_change=visible,
         verdict=verdict,
-        reason=_reason(verdict, judged, _pairs_that_would_tell(ratios, rule, alpha)),
+        reason=_reason(verdict, judged, lambda: _pairs_that_would_tell(ratios, rule, alpha)),
     )
 
 
@@ -166,7 +166,7 @@ def compare_samples(
         method=method,
         visible_change=visible,
         verdict=verdict,
-        reason=_reason(verdict, evidence, _samples_that_would_tell(baseline, candidate, rule)),
+        reason=_reason(verdict, evidence, lambda: _samples_that_would_tell(baseline, candidate, rule)),
     )
 
 
@@ -202,7 +202,7 @@ def _samples_that_would_tell(baseline: NDArray[np.float64], candidate: NDArray[n
     return f"about {max(needed, len(baseline) + 1):,} samples would tell"
 
 
-def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: str = "") -> str:
+def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: Callable[[], str] = str) -> str:
     tell = format_change if evidence.scale == "ratio" else format_points
     tolerance = tell(evidence.tolerance).lstrip("+")
     strict = worsening(evidence.strict, evidence.scale, evidence.better)
@@ -219,7 +219,7 @@ def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: str = "") -> 
             if plain.high > 0
             else "not worse"
         )
-    return f"between {tell(plain.low)} and {tell(plain.high)} worse: not shown to be within {tolerance}, nor beyond it; {what_would_tell}"
+    return f"between {tell(plain.low)} and {tell(plain.high)} worse: not shown to be within {tolerance}, nor beyond it; {what_would_tell()}"
 
 
 def describe_change(comparison: Comparison) -> str:

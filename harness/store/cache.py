@@ -76,7 +76,7 @@ class Cache:
 
         ``waiting`` is told when another process holds the entry. Raises CannotMeasure when the cache cannot be written.
         """
-        entry = self._entry(key)
+        entry = self.path(key)
         with self._locked(key, waiting):
             self._use(key)
             if _is_whole(entry):
@@ -99,15 +99,11 @@ class Cache:
     def holds(self, key: str) -> bool:
         """Whether the entry is there and whole; it is then kept until this cache is closed."""
         with self._locked(key, lambda: None):
-            if not _is_whole(self._entry(key)):
+            if not _is_whole(self.path(key)):
                 return False
             self._use(key)
-            _renew(self._entry(key))
+            _renew(self.path(key))
             return True
-
-    def path(self, key: str) -> Path:
-        """Where the entry of a key lies."""
-        return self._entry(key)
 
     def shrink(self) -> None:
         """Remove what was not used for longest until the cache is within its limit. What is in use stays, however large.
@@ -186,7 +182,8 @@ class Cache:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _entry(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the entry of a key lies."""
         return self.folder / "entries" / key[:2] / key
 
     def _lock_path(self, key: str) -> Path:
