@@ -14,8 +14,9 @@ from harness.core.artifact import AppliedStep
 from harness.core.comparison import Comparison, NullControl, SlaFinding, Verdict
 from harness.core.environment import Environment
 from harness.core.estimate import Absent, Estimate
-from harness.core.measurement import Failure, SessionFacts
+from harness.core.measurement import Failure, Repeat, SessionFacts
 from harness.core.scenario import PluginRef
+from harness.core.trend import Trend
 
 SCHEMA = 1
 
@@ -112,7 +113,10 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are."""
+    """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are.
+
+    ``repeat`` and ``base_repeat`` are what came of asking each arm twice; None where that was not done.
+    """
 
     id: str
     scenario: str
@@ -139,6 +143,8 @@ class TrialRecord:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     material: Material | None = None
+    repeat: Repeat | None = None
+    base_repeat: Repeat | None = None
 
     def estimate(self, metric: str) -> Estimate | None:
         return next((estimate for estimate in self.estimates if estimate.metric == metric), None)
@@ -159,6 +165,7 @@ class RunResult:
     """One run of ``harness run`` or ``harness gate``: everything that a report, a baseline or another program needs.
 
     Times are ISO 8601 in UTC. ``headline`` is the verdict in one sentence. ``notes`` are warnings for the whole run.
+    ``trends`` are what the history tells of its trials; they change no verdict.
     """
 
     schema: int
@@ -178,3 +185,4 @@ class RunResult:
     sla: tuple[SlaFinding, ...]
     null_control: NullControl | None = None
     notes: tuple[str, ...] = ()
+    trends: tuple[Trend, ...] = ()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.core.baseline import Baseline
     from harness.core.comparison import Comparison, SlaFinding
     from harness.core.result import RunResult
+    from harness.core.trend import ChangePoint, Trend
 
 VERDICT_ORDER = (Verdict.REGRESSED, Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.IMPROVED, Verdict.PASS)
 """The order in which people read verdicts: what needs them first comes first."""
@@ -229,3 +230,17 @@ def baseline_line(baseline: Baseline) -> str:
     commit = "not of a commit" if baseline.portable.commit is None else f"commit {baseline.portable.commit[:12]}"
     machines = len(baseline.measured)
     return f"{baseline.trial}  {', '.join(told)}; {machines} {'machine' if machines == 1 else 'machines'}, {commit}"
+
+
+def drift_of(trend: Trend, change: ChangePoint) -> str:
+    """``digits/fp32-cpu-b1 latency_p50 +4.1 % since 2026-10-03 (commit abc1234)``."""
+    point = trend.point_of(change)
+    source = f"run {point.run}" if point.commit is None else f"commit {point.commit[:7]}{' with changes' if point.dirty else ''}"
+    return f"{trend.trial} {trend.metric} {drift_size_of(trend, change)} since {point.date} ({source})"
+
+
+def drift_size_of(trend: Trend, change: ChangePoint) -> str:
+    """``+4.1 %``, or ``-0.50 points`` for a difference of fractions."""
+    if trend.scale == "ratio" and math.isfinite(change.ratio):
+        return format_change(change.ratio - 1)
+    return _difference(change.after - change.before, trend.unit)

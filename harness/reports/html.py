@@ -6,16 +6,19 @@ import base64
 import hashlib
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.comparison import Comparison, SlaState, Verdict
 from harness.core.plugin import Options
+from harness.core.repeat_wording import asked_twice, flips_told
 from harness.core.result import TrialState
 from harness.core.units import Unit, format_points, format_value
 from harness.core.wording import (
     change_of,
+    drift_size_of,
     effect_of,
     interval_of,
     next_steps,
@@ -31,15 +34,18 @@ from harness.reports._distributions import latencies
 from harness.reports._forest import ROWS, forest
 from harness.reports._svg import VERDICT_GLYPHS, Drawing
 from harness.reports._tradeoff import tradeoff
+from harness.reports._trend import TRIALS_TOLD, histories, interval_told
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from harness.core.result import RunResult, TrialRecord
+    from harness.core.trend import Trend
 
 LATENCY_CHARTS = 6
 TRADEOFF_CHARTS = 4
 """More charts than these nobody looks at, and each costs 60 ms and 50 kB; the tables tell the rest."""
+TRENDS_ON_A_PAGE = 60
 FLIPS = 50
 FAILURES_OPEN = 10
 MANY = 50
@@ -79,6 +85,8 @@ class Html(Options):
             sla=worst_sla_first(result.sla),
             groups=_groups(result),
             latencies=_latencies(result, ordered),
+            histories=histories(result.trends),
+            histories_told=TRIALS_TOLD,
             anchors=_anchors(result),
             told_trials=[trial for trial in result.trials if trial.state not in _QUIET],
             quiet=_quiet(result),
@@ -87,6 +95,14 @@ class Html(Options):
             failed=[trial for trial in result.trials if trial.failures],
             traceback_limit=TRACEBACK_CHARACTERS // max(50, sum(len(trial.failures) for trial in result.trials)),
             duration=_duration(result),
+        )
+        return page.encode(errors="replace")
+
+    def trend_page(self, project: str, trends: Sequence[Trend]) -> bytes:
+        """A page of its own for the history of a project: every series of three sessions or more, the first ``TRENDS_ON_A_PAGE`` drawn."""
+        environment = _environment()
+        page = environment.get_template("trend_page.html.j2").render(
+            project=project, style=_part(environment, "style.css"), histories=histories(trends, TRENDS_ON_A_PAGE)
         )
         return page.encode(errors="replace")
 
@@ -123,12 +139,16 @@ def _environment() -> Environment:
         "sort_value": _sort_value,
         "short": _shortened,
         "told": _unbroken,
+        "asked_twice": asked_twice,
+        "flips_told": flips_told,
     }
     environment.globals |= {
         "glyphs": {str(key): glyph for glyphs in (VERDICT_GLYPHS, _SLA_GLYPHS) for key, glyph in glyphs.items()},
         "bytes": Unit.BYTES,
         "ratio_to": _recipes.ratio_to,
         "difference_to": _recipes.difference_to,
+        "drift_size": drift_size_of,
+        "interval_told": interval_told,
     }
     return environment
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.core.comparison import Comparison, SlaFinding, SlaState, Verdict
 from harness.core.plugin import Options
 from harness.core.result import TrialState
+from harness.core.trend import recent_changes
 from harness.core.units import format_value
 from harness.core.wording import (
+    drift_of,
     effect_of,
     interval_of,
     next_steps,
@@ -31,6 +33,7 @@ LIMIT = 59_000
 _CELL = 240
 """Characters of one name or reason; a longer one ends in an ellipsis, and is whole in the HTML report."""
 _TRACEBACK = 3_000
+DRIFTS = 5
 _SIGNS = {
     Verdict.REGRESSED: "🔺",
     Verdict.INVALID: "⛔",
@@ -58,6 +61,7 @@ class Markdown(Options):
         page.add(f"## {_SIGNS[result.verdict]} {_text(result.headline)}", "")
         page.add(*(f"- {_text(step)}" for step in next_steps(result)), "")
         page.add(*(f"> **Note:** {_text(note)}  " for note in result.notes[:5]), "")
+        _tell_drifts(page, result)
         ordered = worst_first(result.comparisons)
         attention = [_row(comparison) for comparison in ordered if comparison.verdict is not Verdict.PASS]
         page.table("### What changed", ("", *_PLAIN_HEAD, "why"), attention, share=30_000)
@@ -138,6 +142,15 @@ def _figures(comparison: Comparison) -> tuple[str, ...]:
         f"**{effect_of(comparison)}** ({interval_of(comparison)})",
         tolerance_of(comparison),
     )
+
+
+def _tell_drifts(page: _Page, result: RunResult) -> None:
+    """What changed for good over the last sessions: it decides nothing."""
+    drifts = recent_changes(result.trends)
+    lines = [f"- drift: {_text(drift_of(*drift))}" for drift in drifts[:DRIFTS]]
+    if lines:
+        more = [f"- ... and {len(drifts) - DRIFTS:,} more, see the HTML report"] if len(drifts) > DRIFTS else []
+        page.add(*lines, *more, "")
 
 
 def _tell_failures(page: _Page, result: RunResult) -> None:

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 
 from harness.core.comparison import SlaState, Verdict
-from harness.core.measurement import Failure, FailureReason
+from harness.core.measurement import Failure, FailureReason, Repeat
 from harness.reports import _svg
 from harness.reports.html import Html
 
@@ -134,6 +134,23 @@ def test_traceback_flips_scenario_and_method_are_in_the_page(pages):
     assert "quantize_static: {per_channel: true, calibration_samples: 128}" in words
     assert "How these numbers are computed" in words and "A process launch." in words
     assert "7.77 GiB" in words
+
+
+def test_flips_are_exact_or_marked_as_not_all_the_changes_doing(results):
+    result = results.result()
+    flipped = replace(next(trial for trial in result.trials if trial.flips), distributions=())
+
+    def words(repeat, base_repeat):
+        trial = replace(flipped, repeat=repeat, base_repeat=base_repeat)
+        return Page(Html().render(replace(result, trials=(trial,), comparisons=(), sla=())).decode()).words
+
+    same, other = Repeat(256, 0, 0, 0.0), Repeat(256, 9, 3, 1.0)
+    exact, marked, unknown = words(same, same), words(other, same), words(None, None)
+    assert "asked twice, every output is the same to the bit: flips are exact (256 samples" in exact and "not deterministic" not in exact
+    assert "7 samples changed not deterministic" in marked
+    assert "3 of 256 samples give another answer: flips below are not all the change's doing" in marked
+    assert "it was not checked whether the same question gets the same answer twice" in unknown
+    assert "Asked twice asked twice, every output is the same to the bit (256 samples)" in exact and "Asked twice" not in unknown
 
 
 def test_a_red_null_control_is_told_as_a_machine_that_is_not_fit(results):

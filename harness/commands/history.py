@@ -1,0 +1,195 @@
+"""See ``history``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.core.trend import ChangePoint, Trend
+    from harness.store.history import History
+
+SCHEMA = 1
+"""Of what ``--json`` prints (docs/history.md)."""
+BARS = "▁▂▃▄▅▆▇█"
+SESSIONS_SKETCHED = 24
+
+
+class _TrendPages(Protocol):
+    """What this command asks of the HTML report."""
+
+    def trend_page(self, project: str, trends: Sequence[Trend]) -> bytes: ...
+
+
+@click.command(short_help="Show how each metric went over the sessions.")
+@click.argument("pattern", metavar="[TRIAL-PATTERN]", required=False)
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="Only this metric; may be given several times.")
+@click.option("--ref", metavar="REF", help="Only sessions of this branch.")
+@click.option("--json", "as_json", is_flag=True, help="Print the trends as JSON (docs/history.md).")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the trend charts as a page.")
+def history(pattern: str | None, metrics: tuple[str, ...], ref: str | None, as_json: bool, page: Path | None) -> None:
+    """Show how each metric went over the sessions, and where it changed for good.
+
+    TRIAL-PATTERN takes the trials whose id matches, such as 'int8' or '*-b8'. Nothing is judged: the exit code is 0.
+    """
+    from harness.engine.keep_history import default_tolerance, project_of
+    from harness.engine.read_scenario import project_root
+
+    project = project_of(project_root(Path.cwd() / "scenario.yaml"))
+    kept = _history()
+    known = kept.trials(project)
+    trends = []
+    if known:
+        trends = kept.trends(
+            project,
+            trials=_matching(known, pattern),
+            metrics=_named(kept.metrics(project), metrics),
+            ref=ref,
+            tolerance=lambda _, metric: default_tolerance(metric),
+        )
+    if page is not None:
+        _write(page, project, trends)
+    if as_json:
+        click.echo(_json(project, kept.told, trends), nl=False)
+    else:
+        for line in _lines(trends):
+            click.echo(line)
+    if not trends:
+        of = f" of branch '{ref}'" if ref is not None and known else ""
+        click.echo(f"no sessions{of} of {project} in {kept.told} yet: 'harness run' and 'harness gate' append them", err=True)
+
+
+def _history() -> History:
+    """Raises BadInput where it is switched off."""
+    from harness.core.errors import BadInput, Problem
+    from harness.store.history import VARIABLE, history_here
+
+    kept = history_here()
+    if kept is None:
+        raise BadInput(Problem(f"the history is switched off by {VARIABLE}", hint=f"unset {VARIABLE}, or name a file or a database in it"))
+    return kept
+
+
+def _matching(known: list[str], pattern: str | None) -> list[str]:
+    """As ``--only`` matches. Raises BadInput where nothing does."""
+    import fnmatch
+
+    from harness.core.errors import BadInput, Problem
+
+    if pattern is None:
+        return known
+    found = [trial for trial in known if fnmatch.fnmatch(trial, pattern) or fnmatch.fnmatch(trial, f"*{pattern}*")]
+    if not found:
+        told = ", ".join(known[:5]) + (f" and {len(known) - 5:,} more" if len(known) > 5 else "")
+        raise BadInput(Problem(f"no trial in the history matches '{pattern}'", hint=f"there are {told}"))
+    return found
+
+
+def _named(known: list[str], metrics: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Raises BadInput for a metric that no session has, with the nearest that one has."""
+    import difflib
+
+    from harness.core.errors import BadInput, Problem
+
+    problems = []
+    for metric in metrics:
+        if metric not in known:
+            near = difflib.get_close_matches(metric, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            problems.append(Problem(f"no session has a metric '{metric}'", hint=hint))
+    if problems:
+        raise BadInput(*problems)
+    return metrics or None
+
+
+def _lines(trends: Sequence[Trend]) -> Iterable[str]:
+    """One line a series, its change points below it; the machine is told where a trial has several."""
+    keys: dict[tuple[str, str], int] = {}
+    for trend in trends:
+        keys[trend.trial, trend.metric] = keys.get((trend.trial, trend.metric), 0) + 1
+    names = [
+        f"{trend.trial}  {trend.metric}" + (f"  machine {trend.environment_key}" if keys[trend.trial, trend.metric] > 1 else "")
+        for trend in trends
+    ]
+    width = max((len(name) for name in names), default=0)
+    for name, trend in zip(names, trends, strict=True):
+        yield f"{name:<{width}}  {_sketch(trend)}  {_summary(trend)}"
+        for change in trend.changes:
+            yield f"  {_told(trend, change)}"
+
+
+def _sketch(trend: Trend) -> str:
+    """The newest sessions as bars from the least to the greatest of them."""
+    values = [point.value for point in trend.points[-SESSIONS_SKETCHED:]]
+    low, high = min(values), max(values)
+    steps = [round((value - low) / (high - low) * (len(BARS) - 1)) if high > low else 0 for value in values]
+    return "".join(BARS[step] for step in steps).ljust(SESSIONS_SKETCHED)
+
+
+def _summary(trend: Trend) -> str:
+    from harness.core.units import format_value
+    from harness.core.wording import drift_size_of
+
+    first, last = trend.points[0], trend.points[-1]
+    sessions = f"{len(trend.points)} sessions, {first.date} to {last.date}" if len(trend.points) > 1 else f"1 session, {first.date}"
+    told = f"{sessions}, last {format_value(last.value, trend.unit)}"
+    if not trend.changes:
+        return told
+    change = trend.changes[-1]
+    return f"{told}, {drift_size_of(trend, change)} since {trend.point_of(change).date}"
+
+
+def _told(trend: Trend, change: ChangePoint) -> str:
+    """``2026-10-03  commit abc1234  run ...  2.51 ms → 2.61 ms  +4.1 %  worse``."""
+    from harness.core.units import format_value
+    from harness.core.wording import drift_size_of
+
+    point = trend.point_of(change)
+    commit = "no commit" if point.commit is None else f"commit {point.commit[:7]}{' with uncommitted changes' if point.dirty else ''}"
+    means = f"{format_value(change.before, trend.unit)} → {format_value(change.after, trend.unit)}"
+    worse = trend.is_worse(change)
+    direction = [] if worse is None else [click.style("worse", fg="red", bold=True) if worse else click.style("better", fg="blue")]
+    return "  ".join([point.date, commit, f"run {point.run}", means, drift_size_of(trend, change), *direction])
+
+
+def _json(project: str, location: str, trends: Sequence[Trend]) -> str:
+    """Strict JSON: what is not a finite number is null."""
+    import dataclasses
+    import json
+    import math
+
+    def strict(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: strict(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [strict(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    told = []
+    for trend in trends:
+        document = dataclasses.asdict(trend)
+        document["changes"] = [
+            {
+                **dataclasses.asdict(change),
+                "ratio": change.ratio,
+                "worse": trend.is_worse(change),
+                **{name: getattr(trend.point_of(change), name) for name in ("at", "run", "commit")},
+            }
+            for change in trend.changes
+        ]
+        told.append(document)
+    document = {"schema": SCHEMA, "project": project, "history": location, "trends": told}
+    return json.dumps(strict(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(page: Path, project: str, trends: Sequence[Trend]) -> None:
+    from harness import plugins
+    from harness.store.files import write_atomically
+
+    pages = cast("_TrendPages", plugins.load("reports", "html")())
+    write_atomically(page, pages.trend_page(project, trends))
+    click.echo(f"wrote {page}", err=True)
