@@ -48,13 +48,15 @@ class Slice:
     """A block of consecutive queries, timed with the monotonic clock of its worker.
 
     ``latencies_ns`` has one entry a query under loads that time each query, and is empty where a load times the block as a
-    whole (offline). ``duration_ns`` covers all ``queries``, the load's own bookkeeping included.
+    whole (offline). ``duration_ns`` covers all ``queries``, the load's own bookkeeping included. ``device_ns`` are the same queries by the
+    device's own clock, where it has one.
     """
 
     started_ns: int
     duration_ns: int
     queries: int
     latencies_ns: tuple[int, ...]
+    device_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Run:
     ``pair`` numbers launches of both arms that were alive together; ``arm`` is "candidate" or "baseline".
     ``load_ns`` opens the session (process start and imports excluded); ``first_call_ns`` is the first query.
     ``idle_rss_bytes`` is the worker's resident memory with its framework imported but no session open; ``peak_rss_bytes`` the
-    highest afterwards. ``steady`` is False when the first and the second half of the run do not agree.
+    highest afterwards. ``steady`` is False when the first and the second half of the run do not agree. ``template_pid`` is the process
+    that the launch was forked from; None where it was spawned.
     """
 
     pair: int
@@ -80,6 +83,7 @@ class Run:
     warm_up_calls: int
     steady: bool
     slices: tuple[Slice, ...]
+    template_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +95,17 @@ class Measurement:
     load: str
     runs: tuple[Run, ...]
     failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The first ``samples`` of an evaluation set, asked a second time in the same session.
+
+    On how many the outputs differ to the bit (``differing``), on how many the answer does, the place of the highest output
+    (``other_answers``, None where the task has no answers), and the greatest difference of any value.
+    """
+
+    samples: int
+    differing: int
+    other_answers: int | None
+    greatest: float

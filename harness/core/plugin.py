@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.core.artifact import Dataset, ModelArtifact
 from harness.core.estimate import Absent, Direction
-from harness.core.measurement import Run, SessionFacts, Slice
+from harness.core.measurement import Repeat, Run, SessionFacts, Slice
 from harness.core.units import Unit
 
 if TYPE_CHECKING:
@@ -109,15 +109,37 @@ class Session(Protocol):
     def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]: ...
 
 
+@runtime_checkable
+class HasDeviceClock(Protocol):
+    """A session whose device has a clock of its own. ``device_times`` are the times in ns that it took of the queries since it was asked
+    last, in order."""
+
+    def device_times(self) -> tuple[int, ...]: ...
+
+
 class Runtime(Protocol):
-    """Opens artifacts. ``preload`` imports the framework and the code that the artifact needs (not timed, not counted as the model's
-    memory). ``open`` is timed as load time; what was asked for and is not what runs is a CannotMeasure, never a silent fall-back."""
+    """Opens artifacts.
+
+    ``preload`` imports the framework and the code that
+    the artifact needs (not timed, not counted as the model's memory). ``open`` is timed as load time; what was asked for and is not what
+    runs is a CannotMeasure, never a silent fall-back.
+    """
 
     accepts: ClassVar[tuple[str, ...]]
     devices: ClassVar[tuple[str, ...]]
 
     def preload(self, artifact: ModelArtifact) -> None: ...
     def open(self, artifact: ModelArtifact, device: Device) -> AbstractContextManager[Session]: ...
+
+
+@runtime_checkable
+class SharesImports(Protocol):
+    """A runtime whose launches on a CPU may be forked from one process that has imported what they share.
+
+    ``imports`` names installed modules. One that starts threads when it is imported has no place there, nor has the project's own code.
+    """
+
+    def imports(self, artifact: ModelArtifact) -> tuple[str, ...]: ...
 
 
 class Load(Protocol):
@@ -128,18 +150,22 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Outputs over the whole evaluation set. ``outputs[0]`` is the principal output, sample axis first; ``targets`` as the data gave."""
+    """Outputs over the whole evaluation set. ``outputs[0]`` is the principal output, sample axis first; ``targets`` as the data gave.
+
+    ``repeat`` is what came of asking the first samples twice; None where that is not known.
+    """
 
     outputs: tuple[NDArray[np.generic], ...]
     targets: NDArray[np.generic] | None
     task: str
+    repeat: Repeat | None = None
 
 
 class LaunchMetric(Protocol):
     """A number of each launch (timings, memory). ``tolerance`` None: told, not gated unless the scenario says so.
 
-    ``of_run`` gives the launch's figure in ``unit``; ``log_ratio`` compares the two launches of a pair (natural logarithm of candidate /
-    baseline), by slices where the metric allows it.
+    ``queries`` is how many a launch must hold for a figure. ``of_run`` gives the launch's figure in ``unit``; ``log_ratio`` compares the
+    two launches of a pair (natural logarithm of candidate / baseline), by slices where the metric allows it.
     """
 
     kind: ClassVar[Literal["launch"]]
@@ -147,6 +173,7 @@ class LaunchMetric(Protocol):
     better: ClassVar[Direction]
     tolerance: ClassVar[float | None]
     floor: ClassVar[float]
+    queries: ClassVar[int]
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent: ...
     def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent: ...

@@ -212,9 +212,9 @@ class MeasureSpec(Model):
     """When queries are issued."""
     launches: int = Field(5, ge=2, strict=True)
     """Launches of a trial that is measured alone."""
-    duration: Duration = Field(cast(float, "1 s"), validate_default=True)
-    """Measured time of a launch."""
-    warm_up: Duration = Field(cast(float, "1 s"), validate_default=True)
+    duration: Duration = Field(cast(float, "0.5 s"), validate_default=True)
+    """Measured time of a launch. More launches tell more than longer ones."""
+    warm_up: Duration = Field(cast(float, "0.5 s"), validate_default=True)
     """Warm-up of a launch, not measured."""
     timeout: Duration = Field(cast(float, "120 s"), validate_default=True)
     """A stage of a launch that takes longer is ended."""

@@ -21,7 +21,8 @@ from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker
 
 if TYPE_CHECKING:
     from harness.core.scenario import MeasureSpec
-    from harness.engine.protocol import Opened, Request, Subject
+    from harness.engine.launcher import Launcher
+    from harness.engine.protocol import Request, Subject
 
 SLICE_NS = 30_000_000
 """Slices of a few tens of milliseconds: long against the timer, short against a neighbour's bursts."""
@@ -36,32 +37,60 @@ PADDING_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """How launches are made: the folder for worker logs, the times, and each arm's interpreter where it is not ours."""
+    """How launches are made: the folder for worker logs, the times, each arm's interpreter where it is not ours, and who starts them.
+
+    ``least_queries`` is how many a launch should hold, so that what the scenario gates has a figure.
+    """
 
     logs: Path
     times: MeasureSpec
     pythons: Mapping[str, Path]
+    launcher: Launcher
+    least_queries: int = LEAST_QUERIES
 
     @property
     def timeout_s(self) -> float:
         return self.times.timeout / 1e9
 
 
-def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: int) -> dict[str, Run]:
+def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: int, *, apart: bool = False) -> dict[str, Run]:
     """Measure one process launch of each arm ("baseline" and "candidate", or one of them), alternating slices in random order.
 
-    The number of queries in a slice is calibrated on the baseline (the only arm, where there is one) and frozen for both. Raises
-    WorkerFailed, with the arm in its stage, when a worker does not answer: nothing of the pair is then evidence.
+    The number of queries in a slice is calibrated on the baseline (the only arm, where there is one) and frozen for both. ``apart``: one
+    after the other, where both do not fit into memory; the order turns from pair to pair (ABBA), and who comes first is calibrated on.
+    Raises WorkerFailed, with the arm in its stage, when a worker does not answer: nothing of the pair is then evidence.
     """
+    if not apart:
+        return _launch(arms, pair, procedure, seed, None)
+    runs: dict[str, Run] = {}
+    for arm in _in_turn(arms, pair):
+        first = next(iter(runs.values()), None)
+        sizes = None if first is None else (first.slices[0].queries, len(first.slices))
+        runs |= _launch({arm: arms[arm]}, pair, procedure, seed, sizes)
+    return {arm: runs[arm] for arm in arms}
+
+
+def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: int, sizes: tuple[int, int] | None) -> dict[str, Run]:
+    """Launches that are alive together; ``sizes`` (queries in a slice, slices) where they are known already."""
     draw = random.Random(f"{seed}/{pair}")
     padding = draw.randrange(PADDING_BYTES)
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
-        for arm, subject in arms.items():
-            log = procedure.logs / f"{arm}-{pair:03d}.log"
-            seat = Seat(arm, subject.cores, subject.threads, log, procedure.pythons.get(arm, THIS_PYTHON), padding)
-            workers[arm] = stack.enter_context(Worker(seat))
-            workers[arm].tell(protocol.Preload(subject))  # imports of both arms overlap; nothing is timed yet
+        seats = {
+            arm: Seat(
+                role=arm,
+                cores=subject.cores,
+                threads=subject.threads,
+                log=procedure.logs / f"{arm}-{pair:03d}.log",
+                python=procedure.pythons.get(arm, THIS_PYTHON),
+                padding_bytes=padding,
+            )
+            for arm, subject in arms.items()
+        }
+        starts = procedure.launcher.starts(arms, seats)
+        for arm in _in_turn(arms, pair):
+            workers[arm] = stack.enter_context(Worker(seats[arm], starts[arm]))
+            workers[arm].tell(protocol.Preload(arms[arm]))  # imports of both arms overlap; nothing is timed yet
         for arm in workers:
             workers[arm].answer(protocol.Done, timeout_s=procedure.timeout_s)
             workers[arm].rest()
@@ -71,14 +100,13 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
             with workers[arm].awake() as worker:
                 return worker.ask(request, kind, timeout_s=procedure.timeout_s + more_s)
 
-        order = list(workers)
-        draw.shuffle(order)
+        order = _in_turn(arms, pair // 2)
         opened = {arm: ask(arm, protocol.Open(), protocol.Opened) for arm in order}
         warm = protocol.WarmUp(round(procedure.times.warm_up), WARM_UP_CALLS)
         warmed = {arm: ask(arm, warm, protocol.WarmedUp, procedure.times.warm_up / 1e9) for arm in order}
 
         query_ns = warmed["baseline" if "baseline" in warmed else order[0]].query_ns
-        queries, count = slices_of(query_ns, procedure.times.duration)
+        queries, count = sizes or slices_of(query_ns, procedure.times.duration, procedure.least_queries)
         slices: dict[str, list[Slice]] = {arm: [] for arm in workers}
         for _ in range(count):
             draw.shuffle(order)
@@ -86,18 +114,44 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
                 slices[arm].append(ask(arm, protocol.TakeSlice(queries), protocol.SliceTaken).slice)
         finished = {arm: ask(arm, protocol.Finish(), protocol.Finished) for arm in order}
     return {
-        arm: _run(pair, arm, subject, opened[arm], warmed[arm].calls, finished[arm], tuple(slices[arm])) for arm, subject in arms.items()
+        arm: Run(
+            pair=pair,
+            arm=arm,
+            pid=opened[arm].pid,
+            cores=subject.cores,
+            facts=finished[arm].facts,
+            load_ns=opened[arm].load_ns,
+            first_call_ns=opened[arm].first_call_ns,
+            idle_rss_bytes=opened[arm].idle_rss_bytes,
+            peak_rss_bytes=finished[arm].peak_rss_bytes,
+            device_peak_bytes=finished[arm].device_peak_bytes,
+            warm_up_calls=warmed[arm].calls,
+            steady=is_steady(tuple(slices[arm])),
+            slices=tuple(slices[arm]),
+            template_pid=workers[arm].template_pid,
+        )
+        for arm, subject in arms.items()
     }
 
 
-def slices_of(query_ns: int, duration_ns: float) -> tuple[int, int]:
+def _in_turn(arms: Mapping[str, Subject], turn: int) -> list[str]:
+    """The arms, every other time the other way round.
+
+    Who is started first gets other physical pages: of two processes forked one after the other the first was 0.8 % slower (36 pairs of a
+    query of 31 µs). Alternating makes that spread instead of bias.
+    """
+    return list(arms) if turn % 2 == 0 else list(arms)[::-1]
+
+
+def slices_of(query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES) -> tuple[int, int]:
     """Queries in a slice and slices in a launch, from the time of one query of the baseline.
 
-    A launch has at least 6 slices, and the 20 queries that a median takes unless they would take 5 times as long as was asked for.
+    A launch has at least 6 slices, and at least ``least_queries`` (a median takes 20, a p99 500) unless they would take 5 times as long as
+    was asked for.
     """
     query_ns = max(1, query_ns)
     queries = max(1, math.ceil(SLICE_NS / query_ns))
-    least = min(LEAST_QUERIES, OVERTIME * duration_ns / query_ns)
+    least = min(least_queries, OVERTIME * duration_ns / query_ns)
     return queries, max(MIN_SLICES, math.ceil(least / queries), round(duration_ns / (queries * query_ns)))
 
 
@@ -106,21 +160,3 @@ def is_steady(slices: tuple[Slice, ...]) -> bool:
     times = [piece.duration_ns / piece.queries for piece in slices]
     first, second = statistics.median(times[: len(times) // 2]), statistics.median(times[len(times) // 2 :])
     return abs(math.log(second / first)) <= UNSTEADY
-
-
-def _run(pair: int, arm: str, subject: Subject, opened: Opened, calls: int, finished: protocol.Finished, slices: tuple[Slice, ...]) -> Run:
-    return Run(
-        pair=pair,
-        arm=arm,
-        pid=opened.pid,
-        cores=subject.cores,
-        facts=finished.facts,
-        load_ns=opened.load_ns,
-        first_call_ns=opened.first_call_ns,
-        idle_rss_bytes=opened.idle_rss_bytes,
-        peak_rss_bytes=finished.peak_rss_bytes,
-        device_peak_bytes=finished.device_peak_bytes,
-        warm_up_calls=calls,
-        steady=is_steady(slices),
-        slices=slices,
-    )

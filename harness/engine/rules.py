@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Metric = LaunchMetric | SampleMetric | ExactMetric
 
 
+MEDIAN_QUERIES = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A gated metric: its tolerance on its scale (0.02: 2 %, or 2 points) and its floor in its unit."""
@@ -46,6 +49,12 @@ def rules_of(scenario: Scenario) -> tuple[Rule, ...]:
             floor = plugin.floor if written is None or written.floor is None else written.floor.value
             rules.append(Rule(name, plugin, tolerance, floor))
     return tuple(rules)
+
+
+def queries_wanted(scenario: Scenario) -> int:
+    """How many queries a launch should hold: enough for the median, and for every metric that the scenario itself gates."""
+    named = [metric_of(name) for name, rule in scenario.gate.items() if not rule.off]
+    return max([MEDIAN_QUERIES, *(plugin.queries for plugin in named if plugin.kind == "launch")])
 
 
 def _tolerance(written: GateRule | None, default: float | None) -> float | None:

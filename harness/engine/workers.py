@@ -1,4 +1,4 @@
-"""The parent's side of a worker: start it, ask it, name how it failed, and leave nothing running."""
+"""The parent's side of a worker: ask it, name how it failed, and leave nothing running. How it is started is the caller's choice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.core.measurement import Failure, FailureReason
@@ -52,11 +52,53 @@ class Seat:
     padding_bytes: int = 0
 
 
+class Process(Protocol):
+    """A started worker process, the leader of a process group of its own."""
+
+    @property
+    def pid(self) -> int: ...
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, -N where signal N ended it. Raises subprocess.TimeoutExpired after ``timeout`` seconds."""
+        ...
+
+
+@runtime_checkable
+class Forked(Process, Protocol):
+    """A worker process that another one than this has for its parent."""
+
+    @property
+    def template_pid(self) -> int: ...
+
+
+class Start(Protocol):
+    """Starts a worker that serves the socket ``connection`` and prints to ``out``; both are file descriptors that it gets copies of."""
+
+    def __call__(self, seat: Seat, connection: int, out: int) -> Process: ...
+
+
+def spawn(seat: Seat, connection: int, out: int) -> Process:
+    """A worker in a fresh interpreter, which imports everything anew."""
+    return subprocess.Popen(
+        [str(seat.python), "-P", "-m", "harness.engine.worker", str(connection), ",".join(map(str, seat.cores))],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        pass_fds=[connection],
+        env=environment_of(seat),
+        start_new_session=True,
+    )
+
+
+@dataclass(slots=True)
 class Worker:
     """One worker process, as a context manager: it is gone when the block is left, however that happens."""
 
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
+    seat: Seat
+    start: Start = spawn
+    process: Process = field(init=False)
+    _connection: Connection = field(init=False)
+    _ooms: int = field(init=False)
+    _stage: str = field(init=False, default="")
 
     def __enter__(self) -> Worker:
         try:
@@ -68,15 +110,7 @@ class Worker:
         self._ooms = _out_of_memory_kills()
         try:
             with theirs, out:
-                self._process = subprocess.Popen(
-                    [str(self.seat.python), "-P", "-m", "harness.engine.worker", str(theirs.fileno()), ",".join(map(str, self.seat.cores))],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    pass_fds=[theirs.fileno()],
-                    env=_environment(self.seat),
-                    start_new_session=True,
-                )
+                self.process = self.start(self.seat, theirs.fileno(), out.fileno())
         except BaseException:  # Ctrl-C in the middle of a start too: a worker whose other end is closed ends by itself
             ours.close()
             raise
@@ -88,14 +122,19 @@ class Worker:
         if kind is None:
             self._signal(signal.SIGCONT)
             try:
-                self._process.wait(timeout=5)
+                self.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                log.debug("worker %d did not end by itself", self._process.pid)
+                log.debug("worker %d did not end by itself", self.process.pid)
         self._kill()
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
+
+    @property
+    def template_pid(self) -> int | None:
+        """The process that it was forked from; None where it was spawned."""
+        return self.process.template_pid if isinstance(self.process, Forked) else None
 
     def rest(self) -> None:
         """Stop every thread of the worker until it is ``awake``: what a runtime leaves spinning would take the cores of the other arm."""
@@ -144,10 +183,10 @@ class Worker:
 
     def _died(self) -> Failure:
         try:
-            code = self._process.wait(timeout=10)
+            code = self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._kill()
-            code = self._process.wait()
+            code = self.process.wait()
         tail = self._log_tail()
         if code >= 0:
             return Failure(FailureReason.EXITED, self._stage, f"the worker ended by itself with exit code {code}", tail)
@@ -161,18 +200,19 @@ class Worker:
 
     def _kill(self) -> None:
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        self.process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+            os.killpg(self.process.pid, number)
 
     def _log_tail(self) -> str:
         lines = self.seat.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
 
-def _environment(seat: Seat) -> dict[str, str]:
+def environment_of(seat: Seat) -> dict[str, str]:
+    """This process's variables with the thread counts of the seat, and as much padding as it says."""
     variables = dict(os.environ)
     variables.update(dict.fromkeys(THREAD_VARIABLES, str(seat.threads)))
     variables["PYTHONHASHSEED"] = "0"

@@ -8,6 +8,7 @@ for: when torch reads the weights it packs them again, for whichever library the
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -167,6 +168,9 @@ class SavedCode(importlib.abc.MetaPathFinder):
 
 def restore_code(artifact_folder: Path) -> None:
     """Make a model's saved code importable, and import the modules that its classes are from: opening it then only reads weights."""
+    for name in installed_modules(artifact_folder):
+        with contextlib.suppress(ImportError):  # where it is needed all the same, opening the model says so
+            importlib.import_module(name)
     code = SavedCode(artifact_folder / CODE)
     if not any(isinstance(finder, SavedCode) and finder.folder == code.folder for finder in sys.meta_path):
         sys.meta_path.insert(0, code)
@@ -174,6 +178,12 @@ def restore_code(artifact_folder: Path) -> None:
         sys.path[:0] = [path for path in folders if path not in sys.path]
     for name in code.needed:
         importlib.import_module(name)
+
+
+def installed_modules(artifact_folder: Path) -> tuple[str, ...]:
+    """The installed modules that the classes of a saved model are from; none of the project's own."""
+    names = artifact_folder / CODE / NAMES
+    return tuple(json.loads(names.read_text()).get("installed", ())) if names.is_file() else ()
 
 
 def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
@@ -193,7 +203,9 @@ def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
     into.mkdir(exist_ok=True)
     names = {name: relative.as_posix() for name, (_, relative) in files.items()}
     needed = sorted(homes.intersection(names))
-    (into / NAMES).write_text(json.dumps({"names": names, "needed": needed}, indent=1, sort_keys=True))
+    installed = sorted(home for home in homes.difference(names) if home.partition(".")[0] != "__main__")
+    document = {"names": names, "needed": needed, "installed": installed}
+    (into / NAMES).write_text(json.dumps(document, indent=1, sort_keys=True))
 
 
 def _project_file(name: str, module: object, root: Path) -> Path | None:

@@ -19,6 +19,7 @@ class FirstCall(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = None
     floor: ClassVar[float] = 5e6
+    queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """The first query of a fresh process, in ns: lazy initialisation and cold caches included."""

@@ -20,6 +20,7 @@ class LatencyMean(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = None
     floor: ClassVar[float] = _latency.FLOOR_NS
+    queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """Total time over the number of queries of the launch, in ns: never a mean of means."""

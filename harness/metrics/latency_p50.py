@@ -20,6 +20,7 @@ class LatencyP50(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = 0.02
     floor: ClassVar[float] = _latency.FLOOR_NS
+    queries: ClassVar[int] = 20
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """The median of the launch's latencies, in ns."""

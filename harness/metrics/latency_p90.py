@@ -19,6 +19,7 @@ class LatencyP90(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = 0.05
     floor: ClassVar[float] = _latency.FLOOR_NS
+    queries: ClassVar[int] = 50
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """The quantile of all the launch's latencies, in ns."""

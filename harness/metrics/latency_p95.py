@@ -19,6 +19,7 @@ class LatencyP95(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = None
     floor: ClassVar[float] = _latency.FLOOR_NS
+    queries: ClassVar[int] = 100
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """The quantile of all the launch's latencies, in ns."""

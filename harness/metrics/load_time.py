@@ -19,6 +19,7 @@ class LoadTime(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = None
     floor: ClassVar[float] = 5e6
+    queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """From the artifact on disk to a session that can be called, in ns."""

@@ -19,6 +19,7 @@ class PeakMemory(Options):
     better: ClassVar[Direction] = "lower"
     tolerance: ClassVar[float | None] = 0.10
     floor: ClassVar[float] = 4 * 2.0**20
+    queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """Peak less idle resident bytes; a page shared with the idle process is not counted."""

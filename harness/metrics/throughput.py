@@ -20,6 +20,7 @@ class Throughput(Options):
     better: ClassVar[Direction] = "higher"
     tolerance: ClassVar[float | None] = 0.05
     floor: ClassVar[float] = 0.0
+    queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """Queries times batch size, over the time of all slices together."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.artifact import ModelArtifact
@@ -43,7 +45,7 @@ class FakeSession:
         return prepared
 
     def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]:
-        """One-hot of each sample's first value as a class; every 1/``wrong``-th sample is off by one."""
+        """One-hot of each sample's first value as a class; every 1/``wrong``-th sample is off by one, and unsteady ones by the call."""
         import numpy as np
 
         values = np.asarray(raw).reshape(len(np.asarray(raw)), -1)[:, 0]
@@ -52,6 +54,9 @@ class FakeSession:
         wrong = float(str(self._model["wrong"]))
         marks = (values.astype(np.int64) * 2654435761 % 1000) < wrong * 1000
         answers = np.where(marks, (answers + 1) % classes, answers)
+        share = float(str(self._model.get("unsteady_answers", 0.0)))
+        unsteady = (values.astype(np.int64) * 2654435761 ^ self._calls * 2246822519) // 16 % 1000 < share * 1000
+        answers = np.where(unsteady, (answers + 1) % classes, answers)
         out = np.eye(classes, dtype=np.float32)[answers]
         if self._model["failure"] == "nan" and self._model["fail_at"] is not None and self._calls >= int(str(self._model["fail_at"])):
             out[0, 0] = np.nan
@@ -74,7 +79,25 @@ class FakeRuntime(Options):
 
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
-        yield FakeSession(json.loads(artifact.path.read_text()), device.threads, _busy, self.add_latency_us)
+        model = json.loads(artifact.path.read_text())
+        with _room_on(model.get("fills")):
+            yield FakeSession(model, device.threads, _busy, self.add_latency_us)
+
+
+@contextmanager
+def _room_on(device: str | None) -> Iterator[None]:
+    """Hold the whole memory of a device that only exists by name; MemoryError where another process does."""
+    if device is None:
+        yield
+        return
+    import fcntl
+
+    with (Path(tempfile.gettempdir()) / f"harness-fake-{device}.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MemoryError(f"out of memory on {device}") from error
+        yield
 
 
 def _busy(duration_ns: float) -> None:

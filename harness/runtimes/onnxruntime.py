@@ -64,7 +64,8 @@ class OnnxRuntime(Options):
     """ONNX Runtime with any execution provider of its build. Options: ``providers``, ``optimization``, ``inter_op_threads``.
 
     A provider that was asked for and is not in use is an error: the library itself would fall back to the CPU in silence. Providers other
-    than the CPU's are unverified until a run on such a machine is recorded in docs/measurements.
+    than the CPU's are unverified until a run on such a machine is recorded in docs/measurements. Every launch is spawned: to import
+    onnxruntime takes a tenth of a second, and starts a thread that a fork would not have.
     """
 
     extra: ClassVar[str | None] = "onnx"

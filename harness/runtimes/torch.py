@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.core.artifact import ModelArtifact
@@ -16,6 +17,38 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+
+class DeviceClock:
+    """Times a block with a pair of CUDA events around it, and waits for the device at its end; ``take`` gives the times in ns.
+
+    Events are made when there are too few, which the warm-up sees to, and read by ``take``: in a timed query they are only recorded.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._used = 0
+
+    def __enter__(self) -> None:
+        import torch
+
+        if self._used == len(self._events):
+            self._events.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
+        self._events[self._used][0].record(torch.cuda.current_stream(self._device))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import torch
+
+        self._events[self._used][1].record(torch.cuda.current_stream(self._device))
+        self._used += 1
+        torch.cuda.synchronize(self._device)
+
+    def take(self) -> tuple[int, ...]:
+        """The times since it was asked last, in order."""
+        times = tuple(round(begin.elapsed_time(end) * 1e6) for begin, end in self._events[: self._used])
+        self._used = 0
+        return times
 
 
 class TorchSession:
@@ -30,7 +63,7 @@ class TorchSession:
         self.channels_last = channels_last
         self.facts = _facts(module, device)
         self._mode = torch.inference_mode
-        self._synchronize = torch.cuda.synchronize if device.type == "cuda" else None
+        self._clock = DeviceClock(device) if device.type == "cuda" else None
 
     def prepare(self, batch: Mapping[str, NDArray[np.generic]]) -> object:
         import torch
@@ -49,10 +82,13 @@ class TorchSession:
         from harness.formats.torch_module import invoke
 
         with self._mode():
-            raw = invoke(self.module, prepared)  # type: ignore[arg-type]  # what prepare gave
-        if self._synchronize is not None:
-            self._synchronize(self.device)
-        return raw
+            if self._clock is None:
+                return invoke(self.module, prepared)  # type: ignore[arg-type]  # what prepare gave
+            with self._clock:
+                return invoke(self.module, prepared)  # type: ignore[arg-type]
+
+    def device_times(self) -> tuple[int, ...]:
+        return () if self._clock is None else self._clock.take()
 
     def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]:
         from harness.formats import torch_module
@@ -63,7 +99,8 @@ class TorchSession:
 class TorchRuntime(Options):
     """PyTorch, eager. Options: ``dtype`` (float32, bfloat16, float16) and ``channels_last``.
 
-    CUDA is synchronised in every query. Running on CUDA is unverified until a run on a GPU is recorded in docs/measurements.
+    CUDA is synchronised in every query, and timed by the host's clock and by the device's.
+    Running on CUDA is unverified until a run on a GPU is recorded in docs/measurements.
     """
 
     extra: ClassVar[str | None] = "torch"
@@ -73,6 +110,11 @@ class TorchRuntime(Options):
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
+
+    def imports(self, artifact: ModelArtifact) -> tuple[str, ...]:
+        from harness.formats import torch_module
+
+        return ("torch", *torch_module.installed_modules(artifact.folder))
 
     def preload(self, artifact: ModelArtifact) -> None:
         from harness import plugins

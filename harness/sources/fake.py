@@ -15,8 +15,10 @@ class FakeModel(Options):
     """A model that only takes a known time, for the ``fake`` runtime: to try the gate, and for tests.
 
     ``latency_us`` is busy work of a query; ``jitter`` its relative spread; ``classes`` the outputs' width; ``wrong`` the share of
-    samples that it answers wrongly; ``size_bytes`` its file's size. ``fail_at`` provokes one failure at that query of a launch:
-    ``failure`` is exception, kill, exit, hang or nan.
+    samples that it answers wrongly; ``unsteady_answers`` the share that it answers by chance, another one each time it is asked;
+    ``size_bytes`` its file's size. ``fail_at`` provokes one failure at that query of a launch:
+    ``failure`` is exception, kill, exit, hang or nan. ``fills`` names a device that has room for one such model at a time: a second one is
+    out of memory.
     """
 
     produces: ClassVar[str] = "fake"
@@ -25,8 +27,10 @@ class FakeModel(Options):
     jitter: float = 0.0
     classes: int = 10
     wrong: float = 0.0
+    unsteady_answers: float = 0.0
     size_bytes: int = 1024
     memory_mib: int = 0
+    fills: str | None = None
     fail_at: int | None = None
     failure: str = "exception"
 

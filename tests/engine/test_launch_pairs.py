@@ -6,11 +6,13 @@ import pytest
 from harness.core.measurement import Failure, FailureReason, SessionFacts
 from harness.core.scenario import MeasureSpec
 from harness.engine import measure, protocol
+from harness.engine.launcher import Launcher
 from harness.engine.measure import MIN_SLICES, SLICE_NS, WARM_UP_CALLS, Procedure, is_steady, launch, slices_of
-from harness.engine.workers import WorkerFailed
+from harness.engine.workers import WorkerFailed, spawn
 
 MS = 1_000_000
 S = 1_000 * MS
+TIMES = MeasureSpec.model_validate({"duration": "1 s", "warm_up": "1 s"})
 
 
 @pytest.mark.parametrize(
@@ -62,9 +64,10 @@ def test_steadiness_is_of_a_query_and_not_of_a_slice(runs):
 class FakeWorker:
     """A worker that answers what the test says; ``asked`` and ``everyone`` are shared by all workers of a launch, in order."""
 
-    def __init__(self, seat, asked, everyone, query_ns, fails):
-        self.seat, self.asked, self.everyone, self.query_ns, self.fails = seat, asked, everyone, query_ns, fails
+    def __init__(self, seat, start, asked, everyone, query_ns, fails):
+        self.seat, self.start, self.asked, self.everyone, self.query_ns, self.fails = seat, start, asked, everyone, query_ns, fails
         self.gone, self.rests = False, False
+        self.template_pid = None if start is spawn else 99
 
     def rest(self):
         self.rests = True
@@ -118,14 +121,15 @@ class Bench:
         self.asked, self.workers = [], []
         self.query_ns = {"baseline": 10 * MS, "candidate": 5 * MS}
         self.fails = None
+        self.launcher = Launcher(fork=False)
         monkeypatch.setattr(measure, "Worker", self.worker)
 
-    def worker(self, seat):
-        self.workers.append(FakeWorker(seat, self.asked, self.workers, self.query_ns, self.fails))
+    def worker(self, seat, start):
+        self.workers.append(FakeWorker(seat, start, self.asked, self.workers, self.query_ns, self.fails))
         return self.workers[-1]
 
     def launch(self, *arms, pair=0, seed=0):
-        procedure = Procedure(Path("logs"), MeasureSpec(), {"baseline": Path("/old/python")})
+        procedure = Procedure(Path("logs"), TIMES, {"baseline": Path("/old/python")}, self.launcher)
         return launch({arm: self.runs.subject() for arm in arms or ("baseline", "candidate")}, pair, procedure, seed)
 
     def order(self, kind):
@@ -168,6 +172,38 @@ def test_the_order_repeats_with_seed_and_pair_and_differs_from_pair_to_pair(benc
     assert orders[0] != orders[2] != orders[3] != orders[0]
 
 
+def test_the_arms_are_started_and_opened_in_every_order_equally_often(bench):
+    started, opened = [], []
+    for pair in range(8):
+        bench.asked.clear()
+        bench.launch(pair=pair, seed=pair)
+        started.append(bench.order(protocol.Preload)[0])
+        opened.append(bench.order(protocol.Open)[0])
+        assert bench.order(protocol.WarmUp) == bench.order(protocol.Open)
+    assert started == ["baseline", "candidate"] * 4
+    assert opened == ["baseline", "baseline", "candidate", "candidate"] * 2
+
+
+class ForkingLauncher:
+    """Says of each arm that it is to be forked, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def starts(self, arms, seats):
+        self.asked.append((arms, seats))
+        return {arm: f"fork {arm}" for arm in arms}
+
+
+def test_the_launcher_is_asked_once_a_pair_and_each_worker_is_started_as_it_says(bench):
+    bench.launcher = ForkingLauncher()
+    made = bench.launch()
+    ((arms, seats),) = bench.launcher.asked
+    assert arms.keys() == seats.keys() == made.keys()
+    assert [(worker.seat, worker.start) for worker in bench.workers] == [(seats[arm], f"fork {arm}") for arm in ("baseline", "candidate")]
+    assert {run.template_pid for run in made.values()} == {99}
+
+
 def test_both_workers_share_their_cores_and_the_size_of_their_environment_which_differs_from_pair_to_pair(bench):
     for pair in range(4):
         bench.launch(pair=pair)
@@ -200,7 +236,7 @@ def test_a_run_holds_what_its_worker_said(bench):
     run = bench.launch(pair=7)["candidate"]
     assert (run.pair, run.arm, run.pid, run.cores, run.warm_up_calls) == (7, "candidate", 4242, (0,), 17)
     assert (run.load_ns, run.first_call_ns, run.idle_rss_bytes, run.peak_rss_bytes) == (300 * MS, 14 * MS, 2**20, 2**21)
-    assert run.steady
+    assert run.steady and run.template_pid is None
     assert [piece.started_ns for piece in run.slices] == list(range(1, 34))
 
 

@@ -2,7 +2,9 @@ import pytest
 
 from harness.core.scenario import GateRule, Scenario
 from harness.core.units import Unit
-from harness.engine.rules import rules_of
+from harness.engine.evaluate import metric_of
+from harness.engine.rules import queries_wanted, rules_of
+from harness.stats.quantiles import samples_needed
 
 DEFAULTS = {
     "accuracy": 0.005,
@@ -86,3 +88,21 @@ def test_a_rule_knows_unit_and_direction_of_its_metric():
 def test_a_gate_rule_as_an_object_is_taken_as_it_is():
     made = GateRule.model_validate("3 %")
     assert rule("latency_p50", latency_p50=made).tolerance == 0.03
+
+
+@pytest.mark.parametrize(
+    ("gate", "queries"),
+    [
+        ({}, 20),
+        ({"latency_p99": {"tolerance": "5 %"}}, 500),
+        ({"latency_p99": "off", "latency_p90": "5 %"}, 50),
+        ({"accuracy": "1 point"}, 20),
+    ],
+)
+def test_a_launch_holds_as_many_queries_as_the_metrics_that_the_scenario_names_take(gate, queries):
+    assert queries_wanted(scenario(**gate)) == queries
+
+
+@pytest.mark.parametrize(("name", "q"), [("latency_p50", 0.5), ("latency_p90", 0.9), ("latency_p95", 0.95), ("latency_p99", 0.99)])
+def test_a_quantile_wants_as_many_queries_as_it_takes_to_be_told(name, q):
+    assert metric_of(name).queries == samples_needed(q)

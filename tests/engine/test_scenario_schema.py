@@ -148,8 +148,8 @@ def test_defaults_are_written_as_users_write_them():
         "batch_sizes": [1],
         "load": None,
         "launches": 5,
-        "duration": "1 s",
-        "warm_up": "1 s",
+        "duration": "0.5 s",
+        "warm_up": "0.5 s",
         "timeout": "120 s",
         "build_timeout": "1800 s",
     }

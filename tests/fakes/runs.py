@@ -101,7 +101,7 @@ class Machine:
         self.load_spread = load_spread
         self.launched = 0
 
-    def launch(self, arms, pair, procedure, seed) -> dict[str, Run]:
+    def launch(self, arms, pair, procedure, seed, *, apart=False) -> dict[str, Run]:
         self.launched += 1
         self.clock.spend(self.pair_s)
         if pair == self.fails_at:

@@ -104,7 +104,14 @@ class Workplace:
     def environment(self, **more: str) -> dict[str, str]:
         """Nothing of the calling repository or terminal gets in."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "HARNESS_", "PYTEST_"))}
-        return {**kept, "HARNESS_CACHE_DIR": str(self.cache), "PYTHONWARNINGS": "error", "COLUMNS": "80", **more}
+        return {
+            **kept,
+            "HARNESS_CACHE_DIR": str(self.cache),
+            "HARNESS_HISTORY": str(self.cache.parent / "history.sqlite"),
+            "PYTHONWARNINGS": "error",
+            "COLUMNS": "80",
+            **more,
+        }
 
     def harness(self, *arguments: str, env: Mapping[str, str] = {}, program: Sequence[str] = ("-m", "harness.cli")) -> Ended:
         """Run a command to its end."""

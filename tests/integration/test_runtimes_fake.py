@@ -35,6 +35,19 @@ def test_the_share_of_wrong_answers_is_the_one_that_is_asked_for(classes, wrong)
     assert (asked(session(wrong=wrong), classes).argmax(axis=1) != classes.targets).mean() == pytest.approx(wrong)
 
 
+def test_unsteady_answers_are_other_ones_at_every_call_and_the_rest_stay(classes):
+    one = session(unsteady_answers=0.1)
+    first, again = (asked(one, classes).argmax(axis=1) for _ in range(2))
+    assert [(arm != classes.targets).mean() for arm in (first, again)] == pytest.approx([0.1, 0.1], abs=0.03)
+    assert (first != again).mean() == pytest.approx(0.18, abs=0.04)
+
+
+def test_a_model_of_before_there_were_unsteady_ones_is_steady(classes):
+    old = {name: value for name, value in MODEL.items() if name != "unsteady_answers"}
+    one = FakeSession(old, 1, lambda duration_ns: None)
+    assert (asked(one, classes) == asked(one, classes)).all()
+
+
 def test_a_query_spends_its_latency_and_what_the_runtime_adds():
     spent = []
     one = session(spent.append, latency_us=200, add_latency_us=50)

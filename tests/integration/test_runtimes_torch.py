@@ -7,6 +7,7 @@ from harness.core.errors import CannotMeasure
 from harness.core.plugin import Device
 
 torch = pytest.importorskip("torch")
+from harness.runtimes.torch import DeviceClock  # noqa: E402
 
 
 def test_threads_are_set_and_the_facts_tell_what_torch_says(shop, mlp):
@@ -91,3 +92,36 @@ def test_cuda_without_a_device_is_an_error_and_never_the_cpu(mlp, device):
     with pytest.raises(CannotMeasure, match=f"'{device}' was asked for and this torch .* sees no CUDA device"):
         with runtime.open(mlp, Device(device, 1)):
             pass
+
+
+class Event:
+    """A device's event: a moment of a clock that a stream moves."""
+
+    now_ms = 0.0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self, stream):
+        assert stream == "the stream of cuda:0"
+        self.at_ms = Event.now_ms
+
+    def elapsed_time(self, end):
+        return end.at_ms - self.at_ms
+
+
+def test_the_device_clock_times_every_block_waits_at_its_end_and_forgets_what_was_taken(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    clock = DeviceClock(torch.device("cuda:0"))
+    for spent_ms in (0.25, 1.5):
+        with clock:
+            Event.now_ms += spent_ms
+    assert clock.take() == (250_000, 1_500_000)
+    assert waited == [torch.device("cuda:0")] * 2
+    assert clock.take() == ()
+    with clock:
+        Event.now_ms += 3
+    assert clock.take() == (3_000_000,)

@@ -1,6 +1,5 @@
 import itertools
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from fakes.processes import TIMEOUT_S, Watch, opened, warmed_up
 
 from harness.core.artifact import Dataset
 from harness.core.errors import BadInput
@@ -16,13 +16,14 @@ from harness.core.measurement import FailureReason
 from harness.core.scenario import DataSpec, MeasureSpec, PluginRef
 from harness.engine import protocol
 from harness.engine.datasets import read_dataset, read_predictions, write_dataset
+from harness.engine.launcher import Launcher
 from harness.engine.measure import Procedure, launch
 from harness.engine.workers import THREAD_VARIABLES, Seat, Worker, WorkerFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups, pinning and process files as Linux has them")
 
-TIMEOUT_S = 60
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+SPAWNING = Launcher(fork=False)
 SHORT = MeasureSpec.model_validate({"duration": "60 ms", "warm_up": "20 ms", "timeout": "60 s"})
 
 
@@ -46,26 +47,6 @@ def subject_of(workshop):
 @pytest.fixture
 def seat(tmp_path):
     return Seat("candidate", (), 1, tmp_path / "logs" / "candidate.log")
-
-
-def opened(worker, subject):
-    worker.ask(protocol.Preload(subject), protocol.Done, timeout_s=TIMEOUT_S)
-    return worker.ask(protocol.Open(), protocol.Opened, timeout_s=TIMEOUT_S)
-
-
-def warmed_up(worker, calls=10):
-    return worker.ask(protocol.WarmUp(0, calls), protocol.WarmedUp, timeout_s=TIMEOUT_S)
-
-
-class Watch:
-    """Sees a process end, also one that is not our child and leaves a zombie behind."""
-
-    def __init__(self, pid):
-        self.descriptor = os.pidfd_open(pid)
-
-    def sees_the_end(self, within_s=30):
-        with os.fdopen(self.descriptor):
-            return bool(select.select([self.descriptor], [], [], within_s)[0])
 
 
 def test_a_worker_opens_warms_up_takes_slices_and_tells_its_memory(seat, subject_of):
@@ -92,6 +73,17 @@ def test_predictions_are_for_every_sample_once_when_the_last_batch_is_not_full(s
     predictions = read_predictions(tmp_path / "predictions.npz", "classification")
     assert predictions.outputs[0].shape == (20, 10)
     assert (predictions.outputs[0].argmax(axis=1) == predictions.targets).all()
+    assert predictions.repeat is not None and 8 <= predictions.repeat.samples <= 20
+    assert (predictions.repeat.differing, predictions.repeat.greatest) == (0, 0.0)
+
+
+def test_a_model_that_answers_by_chance_is_found_out_when_it_is_asked_twice(seat, subject_of, tmp_path):
+    with Worker(seat) as worker:
+        opened(worker, subject_of(batch_size=20, unsteady_answers=0.5))
+        worker.ask(protocol.Predict(tmp_path / "predictions.npz"), protocol.Done, timeout_s=TIMEOUT_S)
+    repeat = read_predictions(tmp_path / "predictions.npz", "classification").repeat
+    assert repeat is not None and repeat.samples == 20
+    assert 5 <= repeat.differing == repeat.other_answers <= 15 and repeat.greatest == 1.0
 
 
 @pytest.mark.parametrize(
@@ -209,7 +201,7 @@ def test_a_step_is_built_in_a_worker_with_the_data_that_it_needs(seat, workshop,
 def test_a_worker_ends_by_itself_when_the_parent_hangs_up(seat, subject_of):
     with Worker(seat) as worker:
         opened(worker, subject_of())
-        process = worker._process
+        process = worker.process
         assert process.poll() is None
     assert process.returncode == 0
 
@@ -270,7 +262,7 @@ def test_pinned_cores_threads_and_padding_are_in_force(tmp_path, subject_of):
 def test_both_arms_of_a_launch_are_asked_for_the_same_queries(tmp_path, subject_of):
     cores = (CORES[-1],)
     arms = {"baseline": subject_of(cores=cores), "candidate": subject_of(cores=cores, add_latency_us=400.0)}
-    runs = launch(arms, 7, Procedure(tmp_path / "logs", SHORT, {}), seed=1)
+    runs = launch(arms, 7, Procedure(tmp_path / "logs", SHORT, {}, SPAWNING), seed=1)
     assert set(runs) == {"baseline", "candidate"}
     baseline, candidate = runs["baseline"], runs["candidate"]
     assert [(run.arm, run.pair, run.cores) for run in runs.values()] == [("baseline", 7, cores), ("candidate", 7, cores)]
@@ -286,7 +278,7 @@ def test_both_arms_of_a_launch_are_asked_for_the_same_queries(tmp_path, subject_
 
 
 def test_a_single_arm_goes_through_the_same_procedure(tmp_path, subject_of):
-    runs = launch({"candidate": subject_of()}, 0, Procedure(tmp_path, SHORT, {}), seed=1)
+    runs = launch({"candidate": subject_of()}, 0, Procedure(tmp_path, SHORT, {}, SPAWNING), seed=1)
     assert set(runs) == {"candidate"}
     assert len(runs["candidate"].slices) >= 6
 
@@ -295,7 +287,7 @@ def test_a_launch_in_which_one_arm_dies_is_no_evidence_and_leaves_nothing_runnin
     arms = {"baseline": subject_of(), "candidate": subject_of(fail_at=300, failure="kill")}
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with pytest.raises(WorkerFailed) as raised:
-        launch(arms, 0, Procedure(tmp_path, SHORT, {}), seed=1)
+        launch(arms, 0, Procedure(tmp_path, SHORT, {}, SPAWNING), seed=1)
     assert raised.value.failure.stage.startswith("candidate, ")
     assert raised.value.failure.reason is FailureReason.SIGNAL
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
