@@ -41,7 +41,8 @@ class Comparison:
     (0.02: 2 % on the ratio scale, 2 points on the difference scale). ``floor`` is the smallest absolute change, in the metric's
     unit, that may be called a regression. ``visible_change`` is the smallest change that would have been seen at 80 % power, on the
     same scale, or None where it is exact. ``method`` names how it was computed, in words for the page. ``advisory`` marks a
-    comparison that is told but decides nothing.
+    comparison that is told but decides nothing. ``p_value`` is the one-sided mid-p McNemar p-value against "not worse", where samples
+    are right or wrong.
     """
 
     trial: str
@@ -62,6 +63,7 @@ class Comparison:
     verdict: Verdict
     reason: str
     advisory: bool = False
+    p_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

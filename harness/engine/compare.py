@@ -12,21 +12,20 @@ from harness.core.comparison import Comparison, Verdict
 from harness.core.estimate import Absent, ConfidenceInterval
 from harness.core.units import format_change, format_points, format_value
 from harness.engine.judge import Evidence, judge, worsening
-from harness.stats import bootstrap, mcnemar, paired
-from harness.stats.checks import finite
+from harness.stats import mcnemar, paired
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from harness.engine.rules import Rule
+    from harness.engine.sample_evidence import SampleEvidence
 
 FAMILY_ALPHA = 0.01
 """The chance, over all that a job compares, that identical code is called slower."""
 PASS_LEVEL = 0.90
-"""A pass is shown by the upper end of this two-sided interval: one-sided 95 %."""
+"""A pass is shown by the upper end of this two-sided interval: one-sided 95 %. Of launches it is shared among the looks."""
+PASS_ALPHA = (1 - PASS_LEVEL) / 2
 POWER = 0.80
 MOST_PAIRS = 1_000
+MOST_SAMPLES = 10_000_000
 TIMER_LOG_RATIO = 1e-4
 """Spreads below 0.01 % are the timer's and the scheduler's, not evidence: intervals are never drawn narrower than this allows."""
 ROUNDING = 1e-12
@@ -44,15 +43,17 @@ class LaunchEvidence:
     fresh: int
 
 
-def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str, *, may_be_red: bool = True) -> Comparison:
-    """The paired t interval on launch pairs; ``alpha`` is what this look may spend on a red (one-sided).
+def compare_launches(
+    trial: str, rule: Rule, evidence: LaunchEvidence, alpha: float, method: str, *, pass_alpha: float = PASS_ALPHA, may_be_red: bool = True
+) -> Comparison:
+    """The paired t interval on launch pairs; ``alpha`` is what this look may spend on a red, ``pass_alpha`` on a pass (both one-sided).
 
     ``may_be_red`` is False while a suspicion is not yet confirmed by enough fresh pairs: a red is then INCONCLUSIVE.
     """
     ratios = list(evidence.log_ratios)
     deciding = ratios[-evidence.fresh :] if evidence.fresh else ratios
     strict = paired.ratio_interval(deciding, 1 - 2 * alpha, floor=TIMER_LOG_RATIO)
-    plain = paired.ratio_interval(ratios, PASS_LEVEL, floor=TIMER_LOG_RATIO)
+    plain = paired.ratio_interval(ratios, 1 - 2 * pass_alpha, floor=TIMER_LOG_RATIO)
     baseline, candidate = statistics.median(evidence.baseline), statistics.median(evidence.candidate)
     change = (math.exp(statistics.fmean(deciding)) - 1) * baseline
     judged = Evidence("ratio", rule.better, strict, plain, rule.tolerance, rule.floor, change)
@@ -80,7 +81,7 @@ def compare_launches(trial: str, rule: Rule, evidence: LaunchEvidence, alpha: fl
         method=method,
         visible_change=visible,
         verdict=verdict,
-        reason=_reason(verdict, judged, lambda: _pairs_that_would_tell(ratios, rule, alpha)),
+        reason=_reason(verdict, judged, lambda: _pairs_that_would_tell(ratios, rule, alpha, pass_alpha)),
     )
 
 
@@ -115,58 +116,37 @@ def compare_exact(trial: str, rule: Rule, baseline: float, candidate: float) -> 
     )
 
 
-def compare_samples(
-    trial: str,
-    rule: Rule,
-    baseline: NDArray[np.float64],
-    candidate: NDArray[np.float64],
-    alpha: float,
-    generator: np.random.Generator,
-) -> Comparison:
-    """Scores of the same samples in both arms: paired proportions for right and wrong, else a paired bootstrap over samples.
+def compare_samples(trial: str, rule: Rule, evidence: SampleEvidence, alpha: float) -> Comparison:
+    """Scores of the same samples in both arms; ``alpha`` is what this comparison may spend on a red (one-sided).
 
-    Where no sample's score changed there is nothing uncertain: the difference is exactly zero.
+    A red needs the whole interval beyond the tolerance and a p-value within ``alpha``; a pass needs the plain interval within it.
     """
-    import numpy as np
-
-    baseline, candidate = finite(baseline), finite(candidate)
-    binary = bool(np.isin(baseline, (0.0, 1.0)).all() and np.isin(candidate, (0.0, 1.0)).all())
-    difference = float(np.mean(candidate) - np.mean(baseline))
-    visible: float | None = None
-    if np.array_equal(baseline, candidate):
-        strict = plain = ConfidenceInterval(0.0, 0.0, 1 - 2 * alpha)
-        method = "exact: every sample scores the same"
-    elif binary:
-        strict = mcnemar.difference_interval(baseline, candidate, 1 - 2 * alpha)
-        plain = mcnemar.difference_interval(baseline, candidate, PASS_LEVEL)
-        method = "paired proportions (score interval)"
-    else:
-        strict = bootstrap.mean_difference_interval(baseline, candidate, 1 - 2 * alpha, generator)
-        plain = bootstrap.mean_difference_interval(baseline, candidate, PASS_LEVEL, generator)
-        method = "paired bootstrap over samples"
-    if not np.array_equal(baseline, candidate):
-        z = statistics.NormalDist().inv_cdf  # half the interval alone, -z(alpha) standard errors, is seen at 50 % power
-        visible = (strict.high - strict.low) / 2 * (1 + z(POWER) / -z(alpha))
-    evidence = Evidence("difference", rule.better, strict, plain, rule.tolerance, rule.floor, difference)
-    verdict = judge(evidence)
+    strict, plain = evidence.interval(1 - 2 * alpha), evidence.interval(PASS_LEVEL)
+    judged = Evidence("difference", rule.better, strict, plain, rule.tolerance, rule.floor, evidence.difference)
+    verdict = judge(judged)
+    if verdict is Verdict.REGRESSED and evidence.red_p > alpha:
+        verdict = Verdict.INCONCLUSIVE
+    reason = _reason(verdict, judged, lambda: _samples_that_would_tell(evidence, rule, alpha))
+    z = statistics.NormalDist().inv_cdf  # half the interval alone, -z(alpha) standard errors, is seen at 50 % power
     return Comparison(
         trial=trial,
         metric=rule.metric,
         unit=rule.unit,
         better=rule.better,
         scale="difference",
-        baseline=float(np.mean(baseline)),
-        candidate=float(np.mean(candidate)),
-        effect=difference,
+        baseline=evidence.baseline,
+        candidate=evidence.candidate,
+        effect=evidence.difference,
         interval=strict if verdict in (Verdict.REGRESSED, Verdict.IMPROVED) else plain,
         tolerance=rule.tolerance,
         floor=rule.floor,
-        n=len(baseline),
+        n=evidence.samples,
         n_of="samples",
-        method=method,
-        visible_change=visible,
+        method=evidence.method,
+        visible_change=None if evidence.exact else (strict.high - strict.low) / 2 * (1 + z(POWER) / -z(alpha)),
         verdict=verdict,
-        reason=_reason(verdict, evidence, lambda: _samples_that_would_tell(baseline, candidate, rule)),
+        reason=f"{reason}; {evidence.told}" if evidence.told else reason,
+        p_value=evidence.mid_p,
     )
 
 
@@ -181,25 +161,26 @@ def is_suspect(rule: Rule, log_ratios: Sequence[float]) -> bool:
     return worsening(interval, "ratio", rule.better).low > 0
 
 
-def _pairs_that_would_tell(log_ratios: Sequence[float], rule: Rule, alpha: float) -> str:
+def _pairs_that_would_tell(log_ratios: Sequence[float], rule: Rule, alpha: float, pass_alpha: float) -> str:
     """How many launch pairs decide four times of five, were the change and the spread what they seem."""
     worse = statistics.fmean(log_ratios) * (-1 if rule.better == "higher" else 1)
     distance = math.log1p(rule.tolerance) - worse
     spread = max(statistics.stdev(log_ratios), TIMER_LOG_RATIO)
-    level = alpha if distance < 0 else (1 - PASS_LEVEL) / 2
+    level = alpha if distance < 0 else pass_alpha
     pairs = MOST_PAIRS if distance == 0 else paired.pairs_needed(spread, abs(distance), alpha=level, power=POWER, most=MOST_PAIRS)
     told = f"about {max(pairs, len(log_ratios) + 1):,}" if pairs < MOST_PAIRS else f"more than {MOST_PAIRS:,}"
     return f"{told} launch pairs (a larger --budget) or a quieter machine would tell"
 
 
-def _samples_that_would_tell(baseline: NDArray[np.float64], candidate: NDArray[np.float64], rule: Rule) -> str:
-    """How many samples show a change that is no worse than it seems to be within the tolerance, four times of five."""
-    worse = float(candidate.mean() - baseline.mean()) * (-1 if rule.better == "higher" else 1)
-    if worse >= rule.tolerance:
-        return "more samples would tell"
-    spread = float(((candidate - baseline) ** 2).mean())
-    needed = mcnemar.samples_needed(spread, rule.tolerance - worse, alpha=(1 - PASS_LEVEL) / 2, power=POWER)
-    return f"about {max(needed, len(baseline) + 1):,} samples would tell"
+def _samples_that_would_tell(evidence: SampleEvidence, rule: Rule, alpha: float) -> str:
+    """How many samples decide four times of five, were the change what it seems and did as many of them change."""
+    worse = evidence.difference * (-1 if rule.better == "higher" else 1)
+    distance = rule.tolerance - worse
+    if abs(distance) < ROUNDING:
+        return "the change seems to lie just on the tolerance: no number of samples would tell"
+    level = alpha if distance < 0 else PASS_ALPHA
+    needed = max(mcnemar.samples_needed(evidence.variance, abs(distance), alpha=level, power=POWER), evidence.samples + 1)
+    return f"about {needed:,} samples would tell" if needed < MOST_SAMPLES else f"more than {MOST_SAMPLES:,} samples would tell"
 
 
 def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: Callable[[], str] = str) -> str:

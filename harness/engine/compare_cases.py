@@ -1,6 +1,7 @@
 """What needs no clock: size and evaluation samples, against the other arm or the stored baseline.
 
-And stored timings, where the other arm cannot run.
+All comparisons of samples share one family-wise error by Holm's method: each is weighed first, then told what it may spend. And stored
+timings, where the other arm cannot run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from harness.engine.evaluate import launch_figures
 from harness.engine.packing import pack, unpack
 from harness.engine.routes import Route
 from harness.engine.rules import Rule, rules_of
+from harness.engine.sample_evidence import SampleEvidence, weigh_samples
+from harness.stats.sequential import holm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +35,13 @@ def compare_cases(cases: Sequence[Case], seed: int) -> None:
     wanted = [case for case in cases if _is_compared(case)]
     rules = {id(case.trial.source): rules_of(case.trial.source.scenario) for case in wanted}
     pairs = [(case, rule) for case in wanted for rule in rules[id(case.trial.source)]]
-    alpha = FAMILY_ALPHA / max(1, sum(rule.plugin.kind == "sample" for _, rule in pairs))
-    for case, rule in pairs:
-        found = _compared(case, rule, alpha, np.random.default_rng(seed))
+    weighed = [_weighed(case, rule, np.random.default_rng(seed)) if rule.plugin.kind == "sample" else None for case, rule in pairs]
+    levels = iter(shared_levels([evidence.red_p for evidence in weighed if isinstance(evidence, SampleEvidence)]))
+    for (case, rule), evidence in zip(pairs, weighed, strict=True):
+        if isinstance(evidence, SampleEvidence):
+            found: Comparison | str | None = compare_samples(case.id, rule, evidence, next(levels))
+        else:
+            found = evidence or _compared(case, rule)
         if isinstance(found, Comparison):
             case.comparisons.append(found)
         elif found is not None:
@@ -45,13 +52,42 @@ def compare_cases(cases: Sequence[Case], seed: int) -> None:
             case.undecided = None
 
 
-def _compared(case: Case, rule: Rule, alpha: float, generator: np.random.Generator) -> Comparison | str | None:
+def shared_levels(p_values: Sequence[float]) -> list[float]:
+    """What each comparison may spend on a red, so that all together spend ``FAMILY_ALPHA`` (Holm 1979), in the order given.
+
+    A red spends what its rank was tested at; what is left standing shares the error among itself. A p-value is within its level just
+    where the adjusted one is within the family's.
+
+    Measured with six comparisons of right and wrong answers in a job and a tolerance of 0.5 points: how many of 20,000 jobs have a
+    false red where every true drop lies just on the tolerance (at most 1 % is meant), and how many of 2,000 times six real drops are
+    shown, with Bonferroni's bound in brackets.
+
+    =========  =============  ==========  ==========================================================
+     samples   gained, share  false red   reds of six real drops
+    =========  =============  ==========  ==========================================================
+     400       0.2 %          0.05 %      of 2 points 16 % (14), of 5 points 99 % (95)
+     400       5 %            0.96 %      of 5 points 30 % (27), of 8 points 87 % (75)
+     5,000     0 %            1.21 %      of 1 point 96 % (91)
+     5,000     0.2 %          1.35 %      of 1 point 73 % (62), of 1.5 points 100 % (100)
+     5,000     5 %            1.04 %      of 1.5 points 22 % (20), of 2 points 66 % (56)
+    =========  =============  ==========  ==========================================================
+    """
+    if not p_values:
+        return []
+    adjusted = holm(p_values)
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    standing = len(p_values) - sum(value <= FAMILY_ALPHA for value in adjusted)
+    levels = [0.0] * len(p_values)
+    for rank, index in enumerate(order):
+        levels[index] = FAMILY_ALPHA / (len(p_values) - rank if adjusted[index] <= FAMILY_ALPHA else standing)
+    return levels
+
+
+def _compared(case: Case, rule: Rule) -> Comparison | str | None:
     """The comparison, or why there is none; None where nobody waits for one."""
     if rule.plugin.kind == "exact":
         return _exact(case, rule)
-    if rule.plugin.kind == "sample":
-        return _samples(case, rule, alpha, generator)
-    return _stored_timing(case, rule)
+    return None if rule.plugin.kind == "sample" else _stored_timing(case, rule)
 
 
 def _is_compared(case: Case) -> bool:
@@ -74,7 +110,8 @@ def _exact(case: Case, rule: Rule) -> Comparison | str:
     return compare_exact(case.id, rule, before, plugin.of_artifact(case.subject.artifact))
 
 
-def _samples(case: Case, rule: Rule, alpha: float, generator: np.random.Generator) -> Comparison | str | None:
+def _weighed(case: Case, rule: Rule, generator: np.random.Generator) -> SampleEvidence | str | None:
+    """What its samples say, or why they say nothing; None where nobody waits for it."""
     now = case.scores.get(rule.metric)
     before = _scores_before(case, rule.metric)
     if now is None or before is None or (isinstance(now, Absent) and isinstance(before, Absent)):
@@ -85,7 +122,7 @@ def _samples(case: Case, rule: Rule, alpha: float, generator: np.random.Generato
         return f"the evaluation set had {len(before)} samples and has {len(now)}"
     if not case.base_scores:
         now = _as_stored(now)
-    return compare_samples(case.id, rule, before, now, alpha, generator)
+    return weigh_samples(rule, before, now, generator)
 
 
 def _scores_before(case: Case, metric: str) -> NDArray[np.float64] | Absent | None:

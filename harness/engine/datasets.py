@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zipfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.core.artifact import Dataset
 from harness.core.errors import BadInput, CannotMeasure, Problem
+from harness.core.measurement import Repeat
 from harness.core.plugin import Predictions
 
 if TYPE_CHECKING:
@@ -110,21 +112,30 @@ def read_dataset(path: Path) -> Dataset:
     return Dataset(inputs, arrays.get("targets"))
 
 
-def write_predictions(path: Path, outputs: list[NDArray[np.generic]], targets: NDArray[np.generic] | None) -> None:
-    """Save outputs over an evaluation set as ``.npz``, the principal output first."""
+def write_predictions(
+    path: Path, outputs: list[NDArray[np.generic]], targets: NDArray[np.generic] | None, repeat: Repeat | None = None
+) -> None:
+    """Save outputs over an evaluation set as ``.npz``, the principal output first, and beside them what came of asking twice."""
     import numpy as np
 
     arrays = {f"output.{index}": values for index, values in enumerate(outputs)}
     if targets is not None:
         arrays["targets"] = targets
+    if repeat is not None:
+        arrays |= {f"repeat.{name}": np.asarray(value) for name, value in dataclasses.asdict(repeat).items()}
     np.savez(path, allow_pickle=False, **arrays)
 
 
 def read_predictions(path: Path, task: str) -> Predictions:
-    """Read what ``write_predictions`` wrote."""
+    """Read what ``write_predictions`` wrote; files that do not say whether anything was asked twice are read too."""
     arrays = _read(path)
     count = sum(1 for name in arrays if name.startswith("output."))
-    return Predictions(tuple(arrays[f"output.{index}"] for index in range(count)), arrays.get("targets"), task)
+    outputs = tuple(arrays[f"output.{index}"] for index in range(count))
+    repeat = None
+    if "repeat.samples" in arrays:
+        samples, differing, other, greatest = (arrays[f"repeat.{item.name}"].item() for item in dataclasses.fields(Repeat))
+        repeat = Repeat(samples, differing, other if task == "classification" else None, greatest)
+    return Predictions(outputs, arrays.get("targets"), task, repeat)
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 
@@ -57,6 +59,27 @@ def design_effect(launches: Sequence[tuple[int, int]]) -> float:
     residual = over - share * queries
     clustered = len(launches) / (len(launches) - 1) * float((residual**2).sum()) / queries.sum() ** 2
     return max(1.0, float(clustered / (share * (1 - share) / queries.sum())))
+
+
+@dataclass(frozen=True, slots=True)
+class NearLimit:
+    """How many queries of all launches came near a limit, which is ``threshold`` or more, and their design effect over launches."""
+
+    threshold: float
+    queries: int
+    effect: float
+
+
+def near_limit(launches: Sequence[NDArray[np.float64]], limit: float, wanted: int) -> NearLimit:
+    """The ``wanted`` slowest queries, or fewer: only what lies beyond halfway from the median query to the limit is near it.
+
+    What varies far below a limit says nothing about who would break it.
+    """
+    every = np.concatenate(launches)
+    last = max(0, len(every) - wanted)
+    threshold = max(float(np.partition(every, last)[last]), (float(np.median(every)) + limit) / 2)
+    counts = [(int(np.count_nonzero(launch >= threshold)), len(launch)) for launch in launches]
+    return NearLimit(threshold, sum(count for count, _ in counts), design_effect(counts))
 
 
 def _check(over: float, queries: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import optimize, stats
@@ -24,7 +25,7 @@ def ratio_interval(log_ratios: Sequence[float], level: float, *, floor: float = 
     """
     values = finite(log_ratios, least=2)
     mean, error = float(values.mean()), _standard_error(values, floor)
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
+    half = _critical((1 + level) / 2, len(values) - 1) * error
     return ConfidenceInterval(math.exp(mean - half), math.exp(min(mean + half, 700.0)), level)
 
 
@@ -41,7 +42,19 @@ def visible_change(log_ratios: Sequence[float], *, tolerance: float, alpha: floa
     From the power of the one-sided t test, by the noncentral t distribution (Lehmann and Romano 2005, section 5.2).
     """
     values = finite(log_ratios, least=2)
-    return math.expm1(min(math.log1p(tolerance) + _distance(len(values), alpha, power) * _standard_error(values, floor), 700.0))
+    spread = max(float(values.std(ddof=1)), floor)
+    return change_seen(spread, len(values), tolerance=tolerance, alpha=alpha, power=power)
+
+
+def change_seen(spread: float, pairs: int, *, tolerance: float, alpha: float, power: float) -> float:
+    """The smallest true change (0.02: 2 %) that ``pairs`` launch pairs, whose log ratios have the standard deviation ``spread``, show to
+    be beyond ``tolerance`` with ``power``: see ``visible_change``.
+
+    Raises ValueError with fewer than two pairs.
+    """
+    if pairs < 2:
+        raise ValueError(f"{pairs} launch pairs have no spread: at least 2 are needed")
+    return math.expm1(min(math.log1p(tolerance) + _distance(pairs, alpha, power) * spread / math.sqrt(pairs), 700.0))
 
 
 def pairs_needed(spread: float, distance: float, *, alpha: float, power: float, most: int = 10_000) -> int:
@@ -60,6 +73,13 @@ def _standard_error(values: np.ndarray[tuple[int], np.dtype[np.float64]], floor:
     return max(float(values.std(ddof=1)), floor) / math.sqrt(len(values))
 
 
+@cache
+def _critical(probability: float, freedom: int) -> float:
+    """Student's quantile, remembered: a sequence of looks asks for the same few again and again."""
+    return float(stats.t.ppf(probability, freedom))
+
+
+@cache
 def _distance(pairs: int, alpha: float, power: float) -> float:
     """The noncentrality (in standard errors) at which a one-sided t test of level ``alpha`` has ``power``."""
     freedom = pairs - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +17,14 @@ SCHEDULE = (4, 6, 8, 10, 13, 16, 20, 25, 31, 39, 49, 61, 76, 95, 119, 149)
 class Looks:
     """A fixed list of looks and the share of ``error`` that each may spend.
 
-    Look k spends in proportion to 1 / sqrt(k), so that clear answers stay cheap, and the
-    weights sum to 1: by Bonferroni's inequality the chance of a false red at any look is at most ``error``, whatever the dependence
+    Look k spends in proportion to k ** -``decay``: the larger the decay, the cheaper are clear answers and the dearer late ones. The
+    weights sum to 1: by Bonferroni's inequality the chance of a false answer at any look is at most ``error``, whatever the dependence
     between looks.
     """
 
     error: float
     schedule: tuple[int, ...] = SCHEDULE
+    decay: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.error < 1:
@@ -32,7 +32,7 @@ class Looks:
 
     def alpha(self, index: int) -> float:
         """What look ``index`` (0 is the first) may spend."""
-        weights: list[float] = [1 / math.sqrt(number + 1) for number in range(len(self.schedule))]
+        weights: list[float] = [(number + 1) ** -self.decay for number in range(len(self.schedule))]
         return self.error * weights[min(index, len(weights) - 1)] / sum(weights)
 
 

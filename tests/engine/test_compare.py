@@ -19,6 +19,7 @@ from harness.engine.compare import (
 )
 from harness.engine.evaluate import metric_of
 from harness.engine.rules import Rule
+from harness.engine.sample_evidence import weigh_samples
 from harness.stats import mcnemar, paired
 
 ALPHA = 0.0015
@@ -206,7 +207,8 @@ def answers(lost, gained, same, wrong=0):
 
 
 def scored(baseline, candidate, given=None, seed=0):
-    return compare_samples("t", given or rule("accuracy", tolerance=0.005), baseline, candidate, ALPHA, np.random.default_rng(seed))
+    wanted = given or rule("accuracy", tolerance=0.005)
+    return compare_samples("t", wanted, weigh_samples(wanted, baseline, candidate, np.random.default_rng(seed)), ALPHA)
 
 
 @pytest.mark.parametrize(
@@ -224,21 +226,72 @@ def test_right_and_wrong_answers_are_compared_as_paired_proportions(lost, gained
     assert found.verdict is verdict
     assert found.effect == pytest.approx((gained - lost) / (lost + gained + same))
     assert (found.scale, found.n, found.n_of) == ("difference", lost + gained + same, "samples")
-    assert found.method == "paired proportions (score interval)"
+    assert found.method == "paired proportions (score interval, mid-p McNemar)"
+    assert found.p_value == mcnemar.mid_p(lost, gained)
 
 
 def test_a_drop_of_accuracy_is_shown_with_the_interval_that_decided_it():
     red, open_ = scored(*answers(100, 10, 890)), scored(*answers(60, 40, 900))
     assert red.interval == mcnemar.difference_interval(*answers(100, 10, 890), 1 - 2 * ALPHA)
     assert open_.interval == mcnemar.difference_interval(*answers(60, 40, 900), 0.90)
-    assert red.reason == "shown to be at least 6.21 points worse; 0.50 points is tolerated"
-    assert open_.reason.endswith("samples would tell")
+    assert red.reason == "shown to be at least 6.21 points worse; 0.50 points is tolerated; 100 samples lost, 10 gained, mid-p below 0.0001"
+    assert re.search(r"about [\d,]+ samples would tell; 60 samples lost, 40 gained, mid-p 0\.023$", open_.reason)
+
+
+def test_a_single_lost_sample_is_told_as_one():
+    assert scored(*answers(1, 0, 539)).reason.endswith("; 1 sample lost, 0 gained, mid-p 0.25")
+
+
+def test_a_red_needs_the_test_as_well_as_the_interval():
+    """44 lost of 5,000 and none gained: the score interval alone would call it at this level."""
+    arms, level = answers(44, 0, 4956), 2e-4
+    given = rule("accuracy", tolerance=0.005)
+    evidence = weigh_samples(given, *arms, np.random.default_rng(0))
+    assert evidence.interval(1 - 2 * level).high < -0.005
+    assert compare_samples("t", given, evidence, level).verdict is Verdict.INCONCLUSIVE
+    assert compare_samples("t", given, evidence, evidence.red_p * 1.001).verdict is Verdict.REGRESSED
+
+
+def test_where_less_is_better_a_one_that_was_a_zero_is_lost():
+    given = rule("output_max_difference", tolerance=0.005)
+    worse, better = scored(*answers(10, 100, 890), given), scored(*answers(100, 10, 890), given)
+    assert (worse.verdict, better.verdict) == (Verdict.REGRESSED, Verdict.IMPROVED)
+    assert worse.p_value == mcnemar.mid_p(100, 10) and worse.reason.endswith("100 samples lost, 10 gained, mid-p below 0.0001")
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "same", "needed"),
+    [
+        (60, 40, 900, "about 6,424 samples would tell"),  # 1.5 points from the margin: (2.968 + 0.842)^2 * 0.0996 / 0.015^2
+        (9, 4, 987, "the change seems to lie just on the tolerance: no number of samples would tell"),
+        (4, 4, 392, "about 4,947 samples would tell"),  # (1.645 + 0.842)^2 * 0.02 / 0.005^2
+        (80_000, 74_999, 845_001, "more than 10,000,000 samples would tell"),
+    ],
+)
+def test_what_is_not_decided_says_how_many_samples_would_tell(lost, gained, same, needed):
+    assert f"; {needed}; " in scored(*answers(lost, gained, same)).reason
+
+
+def test_as_many_samples_as_were_told_decide_four_times_of_five():
+    """Equal arms of which 2 % change: 4,947 samples are told, of which 1 % are lost and 1 % gained."""
+    counts = np.random.default_rng(20260162).multinomial(4_947, [0.01, 0.01, 0.98], 1_000)
+    kinds, often = np.unique(counts[:, :2], axis=0, return_counts=True)
+    passed = sum(
+        number
+        for (lost, gained), number in zip(kinds.tolist(), often, strict=True)
+        if mcnemar.difference_interval(*answers(lost, gained, 4_947 - lost - gained), 0.90).low > -0.005
+    )
+    assert passed / 1_000 == pytest.approx(0.8, abs=0.04)
+
+
+def test_one_sample_is_no_regression():
+    assert scored(np.array([0.9]), np.array([0.1]), rule("output_cosine", tolerance=0.005)).verdict is Verdict.INCONCLUSIVE
 
 
 def test_answers_that_are_all_the_same_are_exactly_no_change():
     found = scored(*answers(0, 0, 90, wrong=10))
     assert (found.verdict, found.effect, found.interval.low, found.interval.high) == (Verdict.PASS, 0.0, 0.0, 0.0)
-    assert (found.method, found.visible_change) == ("exact: every sample scores the same", None)
+    assert (found.method, found.visible_change, found.p_value) == ("exact: every sample scores the same", None, None)
     assert found.baseline == found.candidate == pytest.approx(0.9)
 
 
@@ -255,7 +308,7 @@ def test_other_scores_are_compared_by_a_paired_bootstrap(change, verdict):
     baseline = generator.uniform(0.5, 0.9, 400)
     found = scored(baseline, baseline + change + generator.normal(0, 0.005, 400), rule("output_cosine", tolerance=0.005))
     assert found.verdict is verdict
-    assert found.method == "paired bootstrap over samples"
+    assert found.method == "paired bootstrap over samples (wider of BCa and t)"
     assert found.interval.low < change < found.interval.high
     assert found.interval.level == pytest.approx(0.90 if verdict is Verdict.PASS else 1 - 2 * ALPHA)
 
@@ -271,12 +324,12 @@ def test_a_larger_difference_is_worse_where_less_is_better():
 @pytest.mark.parametrize("turned", [False, True])
 def test_answers_beside_scores_that_are_not_right_or_wrong_are_no_proportions(turned):
     arms = np.array([1.0, 0.0] * 20), np.array([0.9, 0.1] * 20)
-    assert scored(*(reversed(arms) if turned else arms)).method == "paired bootstrap over samples"
+    assert scored(*(reversed(arms) if turned else arms)).method == "paired bootstrap over samples (wider of BCa and t)"
 
 
 def test_the_bootstrap_repeats_with_its_seed():
     generator = np.random.default_rng(4)
-    arms = generator.uniform(size=50), generator.uniform(size=50)
+    arms = generator.exponential(size=50), np.zeros(50)  # skewed: an end is the bootstrap's
     first, again, other = (scored(*arms, rule("output_cosine"), seed) for seed in (1, 1, 2))
     assert first == again
     assert first.interval != other.interval

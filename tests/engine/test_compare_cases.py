@@ -9,8 +9,11 @@ from harness.core.errors import CannotMeasure
 from harness.core.estimate import Absent
 from harness.core.measurement import Failure, FailureReason
 from harness.core.result import Content, Packed
-from harness.engine.compare_cases import compare_cases
+from harness.engine.compare import FAMILY_ALPHA
+from harness.engine.compare_cases import compare_cases, shared_levels
 from harness.engine.routes import Route
+from harness.stats.mcnemar import beyond_p
+from harness.stats.sequential import holm
 
 SEED = 7
 MS = 1_000_000
@@ -149,6 +152,42 @@ def test_all_comparisons_of_samples_share_the_chance_of_a_false_alarm(count, lev
     found = compared(*(case(right=800) for _ in range(count)))
     assert found["accuracy"].verdict is Verdict.REGRESSED
     assert found["accuracy"].interval.level == pytest.approx(level)
+
+
+def test_one_red_more_leaves_more_for_the_others():
+    """Six comparisons: the first red is shown at a sixth of 1 %, the next at a fifth, and what stands shares the rest."""
+    assert shared_levels([0.5, 0.0001, 0.03, 0.0019, 0.4, 0.2]) == pytest.approx([0.01 / part for part in (4, 6, 4, 5, 4, 4)])
+    assert shared_levels([0.5, 0.002]) == pytest.approx([0.01, 0.005])
+    assert shared_levels([]) == []
+
+
+def test_a_p_value_is_within_its_level_just_where_holms_adjusted_one_is_within_the_familys():
+    for row in np.random.default_rng(20260165).uniform(0, 0.02, (200, 6)):
+        assert [p <= level for p, level in zip(row, shared_levels(list(row)), strict=True)] == [p <= FAMILY_ALPHA for p in holm(row)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "gained", "most"), [(400, 0.002, 0.005), (400, 0.05, 0.015), (5_000, 0.002, 0.02), (5_000, 0.05, 0.015)]
+)
+def test_a_job_of_six_whose_drops_lie_just_on_the_tolerance_is_seldom_red(samples, gained, most):
+    """3,000 jobs with few and many changed answers; in the table of ``shared_levels`` are 20,000."""
+    shares = [gained + 0.005, gained, 1 - 2 * gained - 0.005]
+    counts = np.random.default_rng(20260166).multinomial(samples, shares, (3_000, 6))
+    kinds, place = np.unique(counts[..., :2].reshape(-1, 2), axis=0, return_inverse=True)
+    p_values = np.array([beyond_p(lost, won, samples, 0.005) for lost, won in kinds.tolist()])[place].reshape(3_000, 6)
+    red = sum(any(p <= level for p, level in zip(row, shared_levels(list(row)), strict=True)) for row in p_values)
+    assert red / 3_000 <= most
+
+
+def test_six_real_drops_are_found_more_often_than_by_an_equal_share_for_each():
+    counts = np.random.default_rng(20260167).multinomial(400, [0.10, 0.05, 0.85], (300, 6))
+    found = np.array(
+        [
+            [(p <= level, p <= FAMILY_ALPHA / 6) for p, level in zip(row, shared_levels(row), strict=True)]
+            for row in ([beyond_p(int(lost), int(won), 400, 0.005) for lost, won, _ in job] for job in counts)
+        ]
+    )
+    assert found[..., 0].mean() > found[..., 1].mean() > 0.2
 
 
 def with_cosines(scores):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.core.comparison import SlaState
 from harness.core.estimate import Absent, ConfidenceInterval, Estimate
@@ -10,7 +11,7 @@ from harness.core.result import TrialRecord, TrialState
 from harness.core.scenario import HardwareTarget, Scenario, ScenarioFile
 from harness.engine.evaluate import metric_of
 from harness.engine.sla import LaunchFigures, check_sla
-from harness.stats.binomial import design_effect, queries_needed
+from harness.stats.binomial import design_effect, queries_needed, upper_bound
 
 KEPT, BROKEN, UNPROVEN, UNMEASURED = SlaState.KEPT, SlaState.BROKEN, SlaState.UNPROVEN, SlaState.UNMEASURED
 MS = 1_000_000
@@ -99,7 +100,10 @@ def test_every_quantile_needs_its_own_number_of_queries(metric, queries):
 
 
 def test_what_is_unproven_says_how_many_queries_are_missing():
-    assert quantile([(0, 100)]).reason == "0 of 100 queries over 5.00 ms (0.00 %; at most 1 % may be); about 199 more queries would tell"
+    assert quantile([(0, 50), (0, 50)]).reason == (
+        "0 of 100 queries over 5.00 ms (0.00 %; at most 1 % may be), queries are taken as independent: none came near the limit; "
+        "about 199 more queries would tell"
+    )
     one_over = quantile([(1, 400)]).reason
     assert "1 of 400 queries over 5.00 ms (0.25 %;" in one_over
     assert "about 73 more queries would tell" in one_over
@@ -111,6 +115,58 @@ def test_what_is_missing_counts_the_design_effect():
     needed = math.ceil(queries_needed(0.99, 1, 0.95) * effect)
     assert math.ceil(5 / effect) == 1 < effect
     assert f"design effect {effect:.1f}; about {needed - 2_000:,} more queries would tell" in quantile(CLUSTERED).reason
+
+
+def latencies(*launches, clause="at most 5 ms"):
+    """A p99 on launches of latencies in ms."""
+    record = trial(estimate("latency_p99", 2.0 * MS))
+    return one(clause, [record], {record.id: LaunchFigures({}, [[round(latency * MS) for latency in launch] for launch in launches])})
+
+
+def test_queries_that_come_near_the_limit_in_one_launch_only_are_worth_less_though_none_is_over():
+    """20 of 1,000 took 4 ms or more, all of them in one launch of 200: as good as one in 20."""
+    effect = design_effect([(20, 200), *[(0, 200)] * 4])
+    found = latencies([1] * 180 + [4.5] * 20, *[[1] * 200] * 4)
+    assert found.state is UNPROVEN
+    assert f"design effect {effect:.1f}, of the 20 queries that took 4.50 ms or more; about " in found.reason
+    assert f"about {math.ceil(299 * effect) - 1_000:,} more queries would tell" in found.reason
+
+
+def test_queries_that_come_near_the_limit_in_every_launch_alike_cost_nothing():
+    found = latencies(*[[1] * 196 + [4.5] * 4] * 5)
+    assert found.state is KEPT and "design effect" not in found.reason and "independent" not in found.reason
+
+
+def test_what_varies_far_below_the_limit_says_nothing_about_it():
+    found = latencies([2] * 200, *[[1] * 200] * 4)
+    assert found.state is KEPT
+    assert found.reason.endswith("queries are taken as independent: none came near the limit")
+
+
+def test_too_few_queries_near_the_limit_are_told_with_their_number():
+    assert latencies([1] * 197 + [4] * 3, *[[1] * 200] * 4).reason.endswith("queries are taken as independent: 3 came near the limit")
+
+
+def test_one_launch_cannot_tell_how_alike_its_queries_are_and_says_so():
+    found = latencies([1] * 380 + [4.5] * 20)
+    assert found.state is KEPT and found.reason.endswith("of one launch: its queries are taken as independent")
+
+
+@pytest.mark.parametrize(("share", "queries", "before", "now"), [(0.0, 200, 0.05, 0.05), (0.3, 200, 0.20, 0.09), (0.3, 60, 0.15, 0.05)])
+def test_launches_with_a_level_of_their_own_seldom_keep_a_promise_that_they_just_break(share, queries, before, now):
+    """Exactly 1 % of log-normal latencies are over the limit; a launch's level has this share of their variance. 300 sets of five."""
+    draw = np.random.default_rng(20260171)
+    limit = math.exp(0.2 * stats.norm.ppf(0.99))
+    kept = alone = 0
+    for _ in range(300):
+        level, own = draw.normal(size=(5, 1)), draw.normal(size=(5, queries))
+        launches = np.exp(0.2 * (math.sqrt(share) * level + math.sqrt(1 - share) * own)) * 5 / limit
+        kept += latencies(*launches.tolist()).state is KEPT
+        over = (launches > 5).sum(axis=1).tolist()
+        effect = design_effect([(count, queries) for count in over])
+        alone += upper_bound(sum(over) / effect, 5 * queries / effect, 0.95) <= 0.01
+    assert kept / 300 <= now
+    assert alone / 300 >= before if share else alone / 300 <= before
 
 
 def test_a_promise_of_which_all_launches_together_tell_but_none_alone_is_decided_and_says_why_there_is_no_value():

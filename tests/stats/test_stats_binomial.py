@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.stats.binomial import design_effect, lower_bound, queries_needed, share_interval, upper_bound
+from harness.stats.binomial import design_effect, lower_bound, near_limit, queries_needed, share_interval, upper_bound
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=60)
 COUNTS = st.integers(1, 400).flatmap(lambda queries: st.tuples(st.integers(0, queries), st.just(queries)))
@@ -118,3 +118,21 @@ def test_the_design_effect_is_found_in_queries_that_share_their_launch():
 def test_queries_that_share_nothing_have_no_design_effect_to_speak_of():
     over = np.random.default_rng(20260131).binomial(50, 0.05, 4000)
     assert design_effect([(int(count), 50) for count in over]) == pytest.approx(1.0, abs=0.06)
+
+
+def test_the_slowest_queries_near_a_limit_say_how_alike_those_of_a_launch_are():
+    quick, slow = np.full(100, 1.0), np.array([1.0] * 90 + [4.0] * 10)
+    near = near_limit([quick, slow], 5.0, 10)
+    assert (near.threshold, near.queries, near.effect) == (4.0, 10, design_effect([(0, 100), (10, 100)]))
+
+
+def test_no_more_queries_are_near_than_are_wanted_unless_they_tie():
+    latencies = np.concatenate([np.linspace(1, 2, 900), np.linspace(4, 5, 100)])
+    assert near_limit([latencies[::2], latencies[1::2]], 5.5, 20).queries == 20
+    assert near_limit([np.array([1.0, 4.0, 4.0, 4.0, 1.0, 1.0, 1.0])], 5.0, 2).queries == 3
+
+
+@pytest.mark.parametrize(("limit", "queries"), [(3.9, 3), (4.1, 0), (40.0, 0)])
+def test_what_is_not_beyond_halfway_from_the_median_to_the_limit_is_not_near(limit, queries):
+    """The median is 1: halfway to 3.9 is 2.45, to 4.1 is 2.55."""
+    assert near_limit([np.array([1.0] * 50), np.array([1.0] * 47 + [2.5] * 3)], limit, 20).queries == queries

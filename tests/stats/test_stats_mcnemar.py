@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from harness.stats.mcnemar import difference_interval, discordant, mid_p, samples_needed
+from harness.stats.mcnemar import beyond_p, difference_interval, discordant, mid_p, samples_needed
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=60)
 COUNTS = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 60))
@@ -135,3 +135,51 @@ def test_answers_that_never_change_still_need_a_sample():
 def test_no_margin_is_shown_by_no_number_of_samples(margin):
     with pytest.raises(ValueError, match="a margin is positive"):
         samples_needed(0.1, margin, alpha=0.05, power=0.8)
+
+
+@STEADY
+@given(COUNTS, st.sampled_from([0.0, 0.005, 0.05]))
+def test_a_drop_beyond_the_margin_is_never_shown_where_the_intervals_end_is_within_it(counts, margin):
+    lost, gained, same = counts
+    p_value = beyond_p(lost, gained, lost + gained + same, margin)
+    assert p_value >= mid_p(lost, gained)
+    if 1e-6 < p_value < 0.4:
+        assert difference_interval(*arms(*counts), 1 - 2 * p_value * 1.001).high < -margin + 1e-6
+
+
+def test_with_many_changed_samples_the_margin_is_tested_by_where_the_intervals_end_lies():
+    p_value = beyond_p(300, 240, 10_000, 0.002)
+    assert difference_interval(*arms(300, 240, 9_460), 1 - 2 * p_value).high == pytest.approx(-0.002, abs=1e-7)
+
+
+def test_without_a_margin_it_is_the_larger_of_the_score_test_and_the_mid_p_test():
+    """z is 9 / sqrt(15)."""
+    assert beyond_p(12, 3, 500, 0.0) == pytest.approx(max(stats.norm.sf(9 / math.sqrt(15)), mid_p(12, 3)))
+    assert beyond_p(0, 0, 500, 0.0) == pytest.approx(0.5)
+
+
+def test_losses_alone_are_tested_by_the_binomial_for_which_the_score_test_is_too_eager():
+    """44 of 5,000 lost and none gained, where 25 may be: the mid-p of the binomial, about four times that of the score test."""
+    exact = stats.binom.sf(44, 5000, 0.005) + stats.binom.pmf(44, 5000, 0.005) / 2
+    assert beyond_p(44, 0, 5000, 0.005) == pytest.approx(exact)
+    assert difference_interval(*arms(44, 0, 4956), 1 - 2 * exact).high < -0.0051
+
+
+@pytest.mark.parametrize(("lost", "gained", "samples", "margin"), [(1, 1, 1, 0.1), (0, 0, 0, 0.1), (1, 0, 9, -0.1)])
+def test_what_is_no_margin_or_no_sample_is_refused(lost, gained, samples, margin):
+    with pytest.raises(ValueError, match="not a margin or not a sample"):
+        beyond_p(lost, gained, samples, margin)
+
+
+@pytest.mark.parametrize(
+    ("samples", "gained", "most"), [(400, 0.002, 0.1), (400, 0.05, 1.3), (5000, 0.0, 1.3), (5000, 0.002, 1.5), (5000, 0.05, 1.3)]
+)
+def test_a_drop_just_on_the_margin_is_called_larger_as_seldom_as_it_should(samples, gained, most):
+    """At a sixth of 1 %, in multiples of it, where few and many answers change: see the table of ``beyond_p``."""
+    level = 0.01 / 6
+    counts = np.random.default_rng(20260122).multinomial(samples, [gained + 0.005, gained, 1 - 2 * gained - 0.005], 200_000)
+    kinds, often = np.unique(counts[:, :2], axis=0, return_counts=True)
+    false = sum(
+        int(number) for (lost, won), number in zip(kinds.tolist(), often, strict=True) if beyond_p(lost, won, samples, 0.005) <= level
+    )
+    assert false / 200_000 / level <= most
