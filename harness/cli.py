@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness import __version__
+from harness.commands.doctor import doctor
+from harness.commands.history import history
 from harness.core.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ def run(
 @cli.command()
 @PATHS
 @_measuring
-@click.option("--budget", metavar="TIME", help="What one trial's launch pairs may take.  [default: 120 s]")
+@click.option("--against", metavar="REF", help="Compare with a commit or branch, built anew, in place of accepted baselines.")
+@click.option("--budget", metavar="TIME", help="What one trial's launch pairs may take.  [default: 60 s]")
 @click.option("--all", "measure_all", is_flag=True, help="Measure unchanged trials too.")
 @click.option("--strict", is_flag=True, help="Fail (exit 3) on INCONCLUSIVE, UNPROVEN and UNMEASURED.")
 @click.option(
@@ -105,6 +108,7 @@ def gate(
     resume: str | None,
     as_json: bool,
     reports: Path,
+    against: str | None,
     budget: str | None,
     measure_all: bool,
     strict: bool,
@@ -113,6 +117,8 @@ def gate(
 ) -> None:
     """Measure what changed, compare with the baselines, decide."""
     _check_given(paths, resume)
+    if against is not None and new_baselines == "accept":
+        raise click.UsageError("--against compares with a commit: there is no baseline to accept ('--new-baselines accept')")
     budget_s = None if budget is None else _seconds(budget)
     from harness import pipeline
 
@@ -128,6 +134,7 @@ def gate(
         strict=strict,
         accept_new=None if new_baselines is None else new_baselines == "accept",
         base_python=base_python,
+        against=against,
     )
     _carry_out(pipeline.gate, request, as_json)
 
@@ -258,6 +265,10 @@ def remove(trial: str) -> None:
     """Remove a trial's baseline file."""
     baselines = _baselines()
     click.echo(f"removed {baselines.remove(trial).relative_to(baselines.root)}")
+
+
+cli.add_command(doctor)
+cli.add_command(history)
 
 
 def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request, as_json: bool) -> None:

@@ -17,11 +17,14 @@ from harness.core.comparison import NullControl
 from harness.core.errors import BadInput, CannotMeasure, Interrupted, Problem
 from harness.core.result import SCHEMA, RunResult, ScenarioText
 from harness.engine import accept, toolchain
+from harness.engine.against import resolve
 from harness.engine.base_arm import BaseFinder
 from harness.engine.build import Builder
 from harness.engine.compare_cases import compare_cases
 from harness.engine.job import Job
 from harness.engine.judge import decide
+from harness.engine.keep_history import keep_history
+from harness.engine.launcher import Launcher
 from harness.engine.make_plan import make_plan
 from harness.engine.measure_cases import measure_alone, measure_paired
 from harness.engine.read_environment import read_environment
@@ -38,10 +41,11 @@ if TYPE_CHECKING:
     from harness.core.plugin import Report
     from harness.core.progress import Progress
     from harness.core.scenario import ScenarioFile
+    from harness.engine.against import Ref
     from harness.engine.case import Case
 
 REPORTS = ("html", "markdown", "junit", "json", "text")
-BUDGET_S = 120.0
+BUDGET_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,13 @@ class Request:
     strict: bool = False
     accept_new: bool | None = None
     base_python: Path | None = None
+    against: str | None = None
 
 
 def run(request: Request, progress: Progress) -> RunResult:
     """Measure every trial on its own; the verdict is that of the SLA."""
     with _opened(request, progress) as (job, plan, files):
-        cases = [job.open_case(trial, gated=False) for trial in plan.trials]
+        cases = [job.open_case(trial, None) for trial in plan.trials]
         _build(job, cases)
         progress.phase("Measuring", len(cases))
         for case in cases:
@@ -78,8 +83,8 @@ def run(request: Request, progress: Progress) -> RunResult:
 def gate(request: Request, progress: Progress) -> RunResult:
     """Measure what changed against its baseline, compare, decide."""
     with _opened(request, progress) as (job, plan, files), Worktrees(files[0].root) as worktrees:
-        cases = [job.open_case(trial, gated=True) for trial in plan.trials]
         finder = _base_finder(job, files[0].root, worktrees)
+        cases = [job.open_case(trial, finder) for trial in plan.trials]
         _build(job, cases, finder)
         progress.phase("Measuring", sum(case.subject is not None for case in cases))
         for case in cases:
@@ -150,6 +155,7 @@ def _finish(
         null_control=control,
         notes=_notes(request, job),
     )
+    result = keep_history(result, files[0].root)
     job.folder.save(result, render(result))
     return result
 
@@ -167,12 +173,13 @@ def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, t
     roots = sorted({file.root for file in files})
     if len(roots) > 1:
         raise BadInput(Problem(f"scenarios of several projects in one command: {', '.join(map(str, roots))}", hint="run each on its own"))
+    against = None if request.against is None else resolve(roots[0], request.against)
     environment = read_environment(roots[0])
     plan = make_plan(files, environment, only=request.only)
     packages = toolchain.installed()
     runs = Runs(request.reports)
-    folder = _run_folder(request, runs, plan)
-    with Cache(cache_folder(), cache_limit()) as cache:
+    folder = _run_folder(request, runs, plan, against)
+    with Cache(cache_folder(), cache_limit()) as cache, Launcher() as launcher:
         job = Job(
             environment=environment,
             toolchain=packages,
@@ -185,7 +192,9 @@ def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, t
             measure_all=request.measure_all,
             accept_new=bool(request.accept_new),
             resuming=request.resume is not None,
+            launcher=launcher,
             base_python=request.base_python,
+            against=against,
         )
         with _termination_as_interrupt():
             try:
@@ -197,7 +206,7 @@ def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, t
                 raise
 
 
-def _run_folder(request: Request, runs: Runs, plan: Plan) -> RunFolder:
+def _run_folder(request: Request, runs: Runs, plan: Plan, against: Ref | None) -> RunFolder:
     """A new run's folder with its first line written, or the one to go on with."""
     if request.resume is not None:
         folder = runs.find(request.resume)
@@ -216,6 +225,7 @@ def _run_folder(request: Request, runs: Runs, plan: Plan) -> RunFolder:
         "strict": request.strict,
         "accept_new": request.accept_new,
         "base_python": None if request.base_python is None else str(request.base_python),
+        "against": None if against is None else against.commit,
     }
     folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), plan.seed, arguments))
     return folder
@@ -244,6 +254,7 @@ def resumed(request: Request) -> Request:
         strict=request.strict or bool(begun.arguments.get("strict")),
         accept_new=cast("bool | None", begun.arguments.get("accept_new")) if request.accept_new is None else request.accept_new,
         base_python=request.base_python or (Path(str(python)) if (python := begun.arguments.get("base_python")) else None),
+        against=request.against or cast("str | None", begun.arguments.get("against")),
     )
 
 
@@ -283,6 +294,8 @@ def _notes(request: Request, job: Job) -> tuple[str, ...]:
     notes = []
     if request.overrides:
         notes.append(f"measured with --set {' --set '.join(request.overrides)}")
+    if job.against is not None:
+        notes.append(f"compared with {job.against.told} as it is built now, not with accepted baselines")
     if job.environment.load_average is not None and job.environment.load_average > job.environment.cpu_count:
         notes.append(f"the machine was busy at the start: load {job.environment.load_average:.1f} on {job.environment.cpu_count} CPUs")
     return tuple(notes)

@@ -26,7 +26,9 @@ Options:
 
 Commands:
   baseline  Accept, list, show and remove baselines.
+  doctor    Say whether this machine is fit to measure on.
   gate      Measure what changed, compare with the baselines, decide.
+  history   Show how each metric went over the sessions.
   init      Write a first scenario and a CI workflow into your repository.
   list      Show the plugins of a family, with their help.
   report    Render a saved run again.
@@ -76,7 +78,10 @@ def test_without_a_command_the_help_is_shown_and_nothing_passes(empty):
     ("command", "told"),
     [
         ("run", ["--set KEY.PATH=VALUE", "--only PATTERN", "--resume RUN", "--json", "--reports DIRECTORY", "[default: reports]"]),
-        ("gate", ["--budget TIME", "[default: 120 s]", "--all", "--strict", "--new-baselines [accept|fail]", "[default: fail]"]),
+        (
+            "gate",
+            ["--against REF", "--budget TIME", "[default: 60 s]", "--all", "--strict", "--new-baselines [accept|fail]", "[default: fail]"],
+        ),
         ("validate", ["--set KEY.PATH=VALUE"]),
         ("list", ["passes, runtimes, loads, metrics, reports or sources"]),
         ("init", ["[FOLDER]"]),

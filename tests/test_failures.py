@@ -145,7 +145,7 @@ def test_a_data_factory_that_raises_is_told_with_its_place_and_reported_with_its
 @pytest.mark.slow
 def test_a_candidate_that_dies_in_the_middle_of_a_gate_is_not_decided_and_not_called_slower(tmp_path, tmp_path_factory):
     place = accepted(tmp_path_factory.getbasetemp(), tmp_path / "repository")
-    ended = place.harness("gate", "scenarios", "--set", "model.fake.fail_at=300", "--set", "model.fake.failure=kill", "--json")
+    ended = place.harness("gate", "scenarios", "--set", "model.fake.fail_at=410", "--set", "model.fake.failure=kill", "--json")
     assert ended.code == 3
     (trial,) = ended.summary["trials"]
     assert (trial["state"], trial["verdict"]) == ("FAILED", "INVALID")

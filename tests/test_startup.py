@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {"onnx", "onnxruntime", "onnxscript", "sklearn", "tensorflow", "torch", "torchvision", "transformers"}
 NUMBERS = {"numpy", "pandas", "scipy"}
 HEAVY = FRAMEWORKS | NUMBERS | {"altair", "asyncio", "jinja2", "psutil", "pydantic", "rich", "ruamel", "vl_convert"}
+COMMANDS = {"harness.commands", *(f"harness.commands.{path.stem}" for path in (ROOT / "harness" / "commands").glob("[!_]*.py"))}
 ASK = """
 import json, sys
 from harness.cli import main
@@ -32,11 +33,14 @@ def imported(*words):
     return set(packages), set(modules)
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",), ("gate", "--help"), ("baseline", "accept", "--help")])
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("--version",), ("gate", "--help"), ("baseline", "accept", "--help"), ("doctor", "--help"), ("history", "--help")],
+)
 def test_help_loads_no_framework_and_nothing_else_that_takes_long(words):
     packages, modules = imported(*words)
     assert packages & HEAVY == set()
-    assert {name for name in modules if name.startswith("harness.")} == {"harness.cli", "harness.core", "harness.core.errors"}
+    assert {name for name in modules if name.startswith("harness.")} == {"harness.cli", "harness.core", "harness.core.errors", *COMMANDS}
 
 
 def test_plugins_are_listed_without_loading_one():

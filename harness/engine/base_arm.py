@@ -57,7 +57,10 @@ class BaseFinder:
         failures: list[str] = []
         for commit in self._commits(baseline, baseline_file):
             try:
-                base = self._trial_at(commit, trial, baseline)
+                base = self.trial_at(commit, trial, portable.scenario_path)
+                if base is None:
+                    failures.append(f"at commit {commit[:12]}: the scenario had no recipe '{trial.recipe.name}'")
+                    continue
                 derivation = derive(base, self.toolchain)
                 if derivation.content.source != portable.content.source:
                     failures.append(f"commit {commit[:12]} holds other content")
@@ -85,12 +88,13 @@ class BaseFinder:
         found = [baseline.portable.commit, brought or None, git(self.root, "rev-parse", "HEAD")]
         return list(dict.fromkeys(commit for commit in found if commit))
 
-    def _trial_at(self, commit: str, trial: Trial, baseline: Baseline) -> Trial:
+    def trial_at(self, commit: str, trial: Trial, scenario_path: str) -> Trial | None:
+        """The trial as a commit has it; None where its scenario has no such recipe. Raises BadInput and CannotMeasure as reading does."""
         root = self.worktrees.at(commit)
-        file = read_scenario(root / baseline.portable.scenario_path, root=root)
+        file = read_scenario(root / scenario_path, root=root)
         recipe = file.scenario.recipes.get(trial.recipe.name)
         if recipe is None:
-            raise CannotMeasure(f"the scenario had no recipe '{trial.recipe.name}'")
+            return None
         target = next((target for target in file.targets if target.name == trial.target.name), trial.target)
         return Trial(file, recipe, target, trial.batch_size)
 

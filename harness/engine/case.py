@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.core.estimate import Absent
     from harness.core.plan import Trial
     from harness.core.plugin import Predictions
+    from harness.engine.against import Ref
     from harness.engine.base_arm import BaseArm
     from harness.engine.content import Derivation
     from harness.engine.protocol import Subject
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Case:
-    """``route`` and ``reason`` say what is done with it; ``failure`` ends it; ``undecided`` says why its timings could not be compared."""
+    """``route`` and ``reason`` say what is done with it; ``failure`` ends it; ``undecided`` says why its timings could not be compared.
+    ``against`` is the commit whose content stands in its baseline's place."""
 
     trial: Trial
     derivation: Derivation
@@ -52,6 +54,7 @@ class Case:
     undecided: str | None = None
     unreadable: str | None = None
     notes: list[str] = field(default_factory=list)
+    against: Ref | None = None
 
     @property
     def id(self) -> str:

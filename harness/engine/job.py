@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 from harness.core.environment import environment_key
 from harness.core.errors import BadInput, CannotMeasure
 from harness.core.plan import Trial
+from harness.engine.against import baseline_at
 from harness.engine.case import Case
 from harness.engine.content import derive
 from harness.engine.make_plan import cores_of, threads_of
 from harness.engine.measure import Procedure
 from harness.engine.routes import Route, choose_route
+from harness.engine.rules import queries_wanted
 from harness.store.baselines import Baselines, Unreadable
 
 if TYPE_CHECKING:
+    from harness.core.baseline import Baseline
     from harness.core.environment import Environment
     from harness.core.measurement import Run
     from harness.core.plugin import Predictions
     from harness.core.progress import Progress
+    from harness.engine.against import Ref
     from harness.engine.base_arm import BaseFinder
     from harness.engine.build import Builder
+    from harness.engine.launcher import Launcher
     from harness.engine.toolchain import Toolchain
     from harness.store.runs import RunFolder
 
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all cases of one command share. ``budget_s`` is what a trial's launch pairs may take; ``accept_new`` makes first numbers
-    baselines; ``measure_all`` measures what did not change too; ``base_python`` is the interpreter that baselines run in."""
+    baselines; ``measure_all`` measures what did not change too; ``base_python`` is the interpreter that baselines run in;
+    ``against`` is the commit that stands in their place."""
 
     environment: Environment
     toolchain: Toolchain
@@ -44,10 +50,13 @@ class Job:
     measure_all: bool
     accept_new: bool
     resuming: bool
+    launcher: Launcher
     base_python: Path | None = None
+    against: Ref | None = None
 
-    def open_case(self, trial: Trial, *, gated: bool) -> Case:
-        """A trial's content, baseline and route; a damaged baseline is named and the trial goes no further."""
+    def open_case(self, trial: Trial, finder: BaseFinder | None) -> Case:
+        """A trial's content, baseline and route; a damaged baseline is named and the trial goes no further. Without a ``finder`` of
+        baselines it has none."""
         derivation = derive(trial, self.toolchain)
         key = environment_key(
             self.environment,
@@ -56,11 +65,11 @@ class Job:
             device=trial.target.device,
             packages=derivation.content.toolchain,
         )
-        if not gated:
+        if finder is None:
             return Case(trial, derivation, key, None, Route.ALONE, "measured")
         try:
-            baseline = self.baselines.read(trial.id)
-        except Unreadable as error:
+            baseline = self.baselines.read(trial.id) if self.against is None else self._baseline_at(self.against, trial, finder)
+        except (Unreadable, CannotMeasure) as error:
             return Case(trial, derivation, key, None, Route.UNCHANGED, "", unreadable=str(error).replace("\n  ", "; "))
         route, reason = choose_route(
             baseline,
@@ -69,8 +78,18 @@ class Job:
             measure_all=self.measure_all,
             accept_new=self.accept_new,
             base_python=self.base_python is not None,
+            ref=None if self.against is None else self.against.told,
         )
-        return Case(trial, derivation, key, baseline, route, reason, undecided=reason if route is Route.PORTABLE else None)
+        undecided = reason if route is Route.PORTABLE else None
+        return Case(trial, derivation, key, baseline, route, reason, undecided=undecided, against=self.against)
+
+    def _baseline_at(self, ref: Ref, trial: Trial, finder: BaseFinder) -> Baseline | None:
+        """The commit's own content; accepted numbers of the very same content serve as its numbers. A damaged file serves nothing."""
+        try:
+            accepted = self.baselines.read(trial.id)
+        except Unreadable:
+            accepted = None
+        return baseline_at(ref, trial, finder, accepted)
 
     def build(self, case: Case) -> None:
         """The candidate's artifact and its predictions; a failure ends the case and nothing else."""
@@ -120,7 +139,8 @@ class Job:
         """How the launches of a case are made."""
         logs = self.folder.logs / f"{case.trial.scenario}-{case.trial.name}"
         pythons = {} if self.base_python is None else {"baseline": self.base_python}
-        return Procedure(logs, case.trial.source.scenario.measure, pythons)
+        scenario = case.trial.source.scenario
+        return Procedure(logs, scenario.measure, pythons, self.launcher, queries_wanted(scenario))
 
     def earlier_launches(self, trial: str, content: str, *, arms: int) -> dict[str, list[Run]]:
         """What an interrupted run has measured of this very content already, by arm; nothing in a new run."""

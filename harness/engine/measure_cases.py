@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, NullControl, Verdict
 from harness.core.errors import BadInput
 from harness.core.measurement import Failure, Measurement, Run
 from harness.engine.compare import invalidated
-from harness.engine.contest import NULL_SUFFIX, Contest, null_contest, screen_and_confirm
+from harness.engine.contest import NOT_TOGETHER, NULL_SUFFIX, Contest, Record, null_contest, screen_and_confirm
 from harness.engine.evaluate import metric_of
 from harness.engine.measure import launch
 from harness.engine.routes import Route
@@ -45,8 +45,8 @@ def measure_alone(job: Job, case: Case) -> None:
 
 
 def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
-    """Screen and confirm every case with two arms. Where something is red the machine is checked as well, base against base; when that
-    goes red too, every red is INVALID. Where nothing is red a null control could change nothing, and its time is saved."""
+    """Screen and confirm every case with two arms, then check the machine: one of them again, base against base. When that is red, every
+    red is INVALID."""
     paired = [case for case in cases if case.base is not None and case.failure is None]
     contests = [_contest(job, case) for case in paired]
     keys = {case.id: case.content_key for case in paired}
@@ -56,17 +56,26 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
         job.folder.append(Launched(trial, key, event) if isinstance(event, Run) else Broke(trial, key, event))
 
     screen_and_confirm(contests, budget_s=job.budget_s, record=record, step=job.progress.step)
-    control: NullControl | None = None
-    accused = max(contests, key=lambda contest: contest.reds, default=None)
-    if accused is not None and accused.reds:
-        opponent = null_contest(accused)
-        screen_and_confirm([opponent], budget_s=accused.spent_s, record=record, step=job.progress.step)
-        control = NullControl(accused.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
+    control = _null_control(contests, record, job.progress.step)
     for case, contest in zip(paired, contests, strict=True):
         case.measurement, case.base_measurement = contest.measurement("candidate"), contest.measurement("baseline")
         case.failure = contest.failure
+        if contest.apart:
+            case.notes.append(NOT_TOGETHER)
         case.comparisons += [_judged(comparison, control) for comparison in contest.comparisons.values()]
     return control
+
+
+def _null_control(contests: Sequence[Contest], record: Record, step: Callable[[str], None]) -> NullControl | None:
+    """The trial with most reds once more, the baseline in both arms, for as long as it took. Where nothing is red the control can change
+    no verdict, and is the screen alone of the trial whose pairs are the cheapest: what identical code looked like in this hour."""
+    sound = [contest for contest in contests if contest.failure is None and contest.runs["candidate"]]
+    chosen = max(sound, key=lambda contest: (contest.reds, -contest.pair_s), default=None)
+    if chosen is None:
+        return None
+    opponent = null_contest(chosen)
+    screen_and_confirm([opponent], budget_s=chosen.spent_s if chosen.reds else 0.0, record=record, step=step)
+    return NullControl(chosen.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
 
 
 def _contest(job: Job, case: Case) -> Contest:

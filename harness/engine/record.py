@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, Verdict
 from harness.core.estimate import Absent
 from harness.core.measurement import Failure, FailureReason, Measurement
+from harness.core.repeat_wording import doubts_of
 from harness.core.result import Content, Distribution, Flip, Material, TrialRecord, TrialState
 from harness.engine.evaluate import artifact_estimates, launch_estimates, sample_estimates, sketch, split
 from harness.engine.judge import worst
@@ -48,7 +50,7 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
     estimates, absent = _numbers(case)
     state, verdict, reason = _outcome(case, gated=gated, accepting=accepting)
     runs = case.measurement.runs if case.measurement else ()
-    return _record(
+    record = _record(
         case.trial,
         state,
         verdict,
@@ -65,7 +67,10 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
         failures=(case.failure,) if case.failure else (),
         notes=(*case.notes, *_unsteady(case)),
         material=_material(case),
+        repeat=case.predictions.repeat if case.predictions else None,
+        base_repeat=case.base_predictions.repeat if case.base_predictions else None,
     )
+    return replace(record, notes=(*record.notes, *doubts_of(record)))
 
 
 def _record(trial: Trial, state: TrialState, verdict: Verdict | None, reason: str, **rest: object) -> TrialRecord:
@@ -103,7 +108,7 @@ def _unchanged(case: Case) -> TrialRecord:
         estimates=(*portable.estimates, *(measured.estimates if measured else ())),
         absent=measured.absent if measured else (),
         distributions=(measured.distribution,) if measured else (),
-        notes=tuple(case.notes) if measured else (*case.notes, NO_TIMINGS),
+        notes=tuple(case.notes) if measured or case.against is not None else (*case.notes, NO_TIMINGS),
     )
 
 
@@ -114,6 +119,8 @@ def _outcome(case: Case, *, gated: bool, accepting: bool) -> tuple[TrialState, V
     if case.route is Route.ALONE and case.baseline is None:
         if not gated:
             return TrialState.MEASURED, None, "measured"
+        if case.against is not None:
+            return TrialState.NEW, None, f"{case.reason}: there is nothing to compare with"
         if accepting:
             return TrialState.NEW, None, "no baseline yet: these numbers become its first"
         return TrialState.NEW, Verdict.INVALID, "no baseline yet: keep these numbers with 'harness baseline accept'"
@@ -222,11 +229,12 @@ def _changes(case: Case) -> tuple[str, ...]:
         return ()
     portable = case.baseline.portable
     changes: list[str] = []
-    before = [f"{step.plugin} {step.options}" for step in portable.steps]
+    steps = portable.steps if case.base is None else case.base.subject.artifact.steps
+    before = [f"{step.plugin} {step.options}" for step in steps]
     now = [f"{step.plugin} {step.options}" for step in case.subject.artifact.steps]
     changes += [f"step only in the baseline: {step}" for step in before if step not in now]
     changes += [f"step only in the candidate: {step}" for step in now if step not in before]
-    for old, new in zip(portable.steps, case.subject.artifact.steps, strict=False):
+    for old, new in zip(steps, case.subject.artifact.steps, strict=False):
         if old.plugin == new.plugin and old.notes != new.notes:
             changes.append(f"{new.plugin}: {'; '.join(old.notes)} -> {'; '.join(new.notes)}")
     if portable.runtime != case.trial.recipe.runtime:

@@ -29,17 +29,19 @@ def choose_route(
     measure_all: bool = False,
     accept_new: bool = False,
     base_python: bool = False,
+    ref: str | None = None,
 ) -> tuple[Route, str]:
-    """The way of one trial, and the reason in one line.
+    """The way of one trial, and the reason in one line. ``ref`` is the commit that stands in the baseline's place.
 
     The same source is not measured again; where only versions differ, and this kind of machine has no numbers with these, their effect
     on timings cannot be told apart from the machine's, and is not guessed: it takes an interpreter with the other versions
     (``base_python``), in which the baseline runs.
     """
     if baseline is None:
-        return Route.ALONE, "no baseline yet"
+        return Route.ALONE, "no baseline yet" if ref is None else f"{ref} does not have it"
+    its = "its baseline's" if ref is None else f"what {ref} has"
     if baseline.portable.content.source != content.source:
-        return Route.PAIRED, "its content is not its baseline's"
+        return Route.PAIRED, f"its content is not {its}"
     if measure_all:
         return Route.PAIRED, "unchanged, and measured because all were asked for"
     same_versions = baseline.portable.content.digest == content.digest
@@ -47,11 +49,11 @@ def choose_route(
     if base_python and not same_versions:
         return Route.PAIRED, f"its source is its baseline's, versions differ ({changed})"
     if environment_key in baseline.measured:
-        return Route.UNCHANGED, "its content is its baseline's, and this kind of machine has numbers of it"
+        return Route.UNCHANGED, f"its content is {its}, and this kind of machine has numbers of it"
     if accept_new:
         return Route.ALONE, "its content is its baseline's; this kind of machine has no numbers of it yet"
     if same_versions:
-        return Route.UNCHANGED, "its content is its baseline's; this kind of machine has no numbers of it"
+        return Route.UNCHANGED, f"its content is {its}" + ("; this kind of machine has no numbers of it" if ref is None else "")
     return (
         Route.PORTABLE,
         f"its source is its baseline's, versions differ ({changed}): --base-python can tell what that does to timings",

@@ -35,8 +35,8 @@ def test_every_metric_of_launches_has_a_number_or_a_reason(three):
     found = by_name(launch_estimates(three))
     assert set(found) == set(launch_metrics()) == {name for name in plugins.names("metrics") if metric_of(name).kind == "launch"}
     estimates, absent = split(list(found.values()))
-    assert {item.metric for item in absent} == {"latency_p90", "latency_p95", "latency_p99"}
-    assert all("queries a launch, this one has 24" in item.reason for item in absent)
+    assert {item.metric for item in absent} == {"latency_p90", "latency_p95", "latency_p99", "device_time"}
+    assert all("queries a launch, this one has 24" in item.reason for item in absent if item.metric != "device_time")
     assert all(item.n_of == "launches" and item.n == 3 for item in estimates)
 
 
@@ -122,7 +122,7 @@ def test_a_share_of_right_answers_has_the_exact_interval_and_other_scores_a_boot
 
 
 def test_the_bootstrap_of_an_estimate_repeats_with_its_seed():
-    scores = {"output_cosine": np.random.default_rng(1).uniform(size=50)}
+    scores = {"output_cosine": np.random.default_rng(1).exponential(size=50)}  # skewed: an end is the bootstrap's, not Student's
     assert sample_estimates(scores, 3) == sample_estimates(scores, 3) != sample_estimates(scores, 4)
 
 

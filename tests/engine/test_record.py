@@ -10,6 +10,7 @@ from harness.core.measurement import Failure, FailureReason, SessionFacts
 from harness.core.plan import SkippedTrial
 from harness.core.result import QUANTILES, TrialState
 from harness.core.scenario import PluginRef
+from harness.engine.base_arm import BaseArm
 from harness.engine.packing import unpack
 from harness.engine.record import MOST_FLIPS, record_of, skipped_record, trial_comparisons
 from harness.engine.routes import Route
@@ -263,10 +264,11 @@ def test_the_same_source_has_no_changes_to_tell():
 
 
 def test_steps_are_told_with_their_options_and_with_what_they_report():
-    portable = cases.baseline(
-        cases.case(subject=cases.subject(options='{"per_channel": false}', notes=("54 of 54 nodes",))),
+    before = cases.subject(options='{"per_channel": false}', notes=("54 of 54 nodes",))
+    found = changes_of(
+        base=BaseArm(before, "base predictions", None),
+        subject=cases.subject(options='{"per_channel": true}', notes=("42 of 54 nodes", "12 left")),
     )
-    found = changes_of(baseline=portable, subject=cases.subject(options='{"per_channel": true}', notes=("42 of 54 nodes", "12 left")))
     assert found == (
         'step only in the baseline: fake {"per_channel": false}',
         'step only in the candidate: fake {"per_channel": true}',
