@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install gate test test-all check clean
+.PHONY: install gate test test-all check verdict-benchmark clean
 
 install: $(STAMP)
 
@@ -26,6 +26,11 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# How often the verdict is right: about eight hours on a machine that does nothing else. Goes on where it was stopped; writes
+# docs/measurements/verdict.md.
+verdict-benchmark: install
+	$(BIN)/python -m tests.benchmarks.verdict
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
