@@ -25,7 +25,7 @@ import numpy as np
 from harness.core.measurement import SessionFacts
 from harness.core.plugin import Options
 
-PREDICTIONS = 210
+PREDICTIONS = 410
 
 
 class Breaking(Options):

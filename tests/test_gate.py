@@ -166,7 +166,7 @@ def test_what_the_budget_was_too_small_to_decide_fails_a_strict_gate_also_when_i
     assert re.search(rf"^latency_p50 of {TRIAL} went from 3\d\d µs to 6\d\d µs: .*: INCONCLUSIVE$", ended.told, flags=re.MULTILINE)
     assert "Give a larger --budget, or a quieter machine, to tell 1 metric" in ended.told
     launches = place.launches()
-    assert len(launches) == 10
+    assert len(launches) == 20  # the screen's five pairs, and five of the baseline against itself
 
     again = place.harness("gate", "--resume", "latest")
     assert (again.code, again.told.splitlines()[:3]) == (3, ended.told.splitlines()[:3])

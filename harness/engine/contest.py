@@ -165,6 +165,11 @@ class Contest:
         return self.spent_s / max(1, len(self.runs["candidate"]))
 
     @property
+    def until_red_s(self) -> float:
+        """What the pairs up to the first red took, in seconds; 0 where nothing is red."""
+        return 0.0 if self.red_after is None else self.pair_s * (self.screened + self.red_after)
+
+    @property
     def reds(self) -> int:
         return sum(comparison.verdict is Verdict.REGRESSED for comparison in self.comparisons.values())
 

@@ -56,7 +56,11 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
         job.folder.append(Launched(trial, key, event) if isinstance(event, Run) else Broke(trial, key, event))
 
     screen_and_confirm(contests, budget_s=job.budget_s, record=record, step=job.progress.step)
-    control = _null_control(contests, record, job.progress.step)
+
+    def earlier(trial: str) -> dict[str, list[Run]]:
+        return job.earlier_launches(trial + NULL_SUFFIX, keys[trial], arms=2)
+
+    control = _null_control(contests, record, job.progress.step, earlier)
     for case, contest in zip(paired, contests, strict=True):
         case.measurement, case.base_measurement = contest.measurement("candidate"), contest.measurement("baseline")
         case.failure = contest.failure
@@ -66,15 +70,21 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
     return control
 
 
-def _null_control(contests: Sequence[Contest], record: Record, step: Callable[[str], None]) -> NullControl | None:
-    """The trial with most reds once more, the baseline in both arms, for as long as it took. Where nothing is red the control can change
-    no verdict, and is the screen alone of the trial whose pairs are the cheapest: what identical code looked like in this hour."""
+def _null_control(
+    contests: Sequence[Contest], record: Record, step: Callable[[str], None], earlier: Callable[[str], dict[str, list[Run]]] = lambda _: {}
+) -> NullControl | None:
+    """The trial with most reds once more, the baseline in both arms, for as long as its first red took.
+
+    Where nothing is red the control can change no verdict, and is the screen alone of the trial whose pairs are the cheapest: what
+    identical code looked like in this hour.
+    """
     sound = [contest for contest in contests if contest.failure is None and contest.runs["candidate"]]
     chosen = max(sound, key=lambda contest: (contest.reds, -contest.pair_s), default=None)
     if chosen is None:
         return None
     opponent = null_contest(chosen)
-    screen_and_confirm([opponent], budget_s=chosen.spent_s if chosen.reds else 0.0, record=record, step=step)
+    opponent.runs |= earlier(chosen.trial)  # an interrupted run's
+    screen_and_confirm([opponent], budget_s=chosen.until_red_s, record=record, step=step)
     return NullControl(chosen.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
 
 

@@ -93,11 +93,15 @@ def seat(tmp_path):
     return Seat("candidate", CORES[-1:], 1, tmp_path / "logs" / "candidate.log")
 
 
+def start_of(launcher, subject, seat):
+    """How an arm is started that has another one beside it: an arm alone is spawned."""
+    return launcher.starts(dict.fromkeys(ARMS, subject), dict.fromkeys(ARMS, seat))["candidate"]
+
+
 @contextmanager
 def worker_of(launcher, subject, seat, expected=None):
     """A worker as the launcher starts it, checked to be of the kind that the launcher is for."""
-    start = launcher.starts({seat.role: subject}, {seat.role: seat})[seat.role]
-    with Worker(seat, start) as worker:
+    with Worker(seat, start_of(launcher, subject, seat)) as worker:
         assert kind_of(worker) == (expected or ("forked" if launcher.fork else "spawned"))
         yield worker
 
@@ -219,9 +223,16 @@ def test_a_launch_of_onnx_runtime_is_spawned_as_it_shares_no_import(forking, sho
     pytest.importorskip("onnxruntime")
     caplog.set_level("INFO")
     subject = network_subject(shop, onnx_mlp, rows, "onnxruntime")
-    run = launch({"candidate": subject}, 0, Procedure(tmp_path, SHORT, {}, forking), seed=1)["candidate"]
-    assert run.template_pid is None
-    assert caplog.messages == ["launches of candidate are spawned: their runtime has no imports to share"]
+    runs = launch(dict.fromkeys(ARMS, subject), 0, Procedure(tmp_path, SHORT, {}, forking), seed=1)
+    assert [run.template_pid for run in runs.values()] == [None, None]
+    assert caplog.messages == ["launches of baseline, candidate are spawned: their runtime has no imports to share"]
+
+
+def test_an_arm_alone_is_spawned_for_its_launches_are_to_be_independent(forking, subject_of, tmp_path):
+    procedure = Procedure(tmp_path, SHORT, {}, forking)
+    assert launch({"candidate": subject_of()}, 0, procedure, seed=1)["candidate"].template_pid is None
+    apart = launch(dict.fromkeys(ARMS, subject_of()), 1, procedure, seed=1, apart=True)
+    assert [run.template_pid for run in apart.values()] == [None, None]
 
 
 def test_a_template_serves_five_pairs_and_the_next_pair_has_a_new_one(forking, subject_of, tmp_path):
@@ -270,7 +281,7 @@ def test_a_template_whose_imports_start_a_thread_refuses_and_its_launches_are_sp
     for _ in range(2):
         with worker_of(forking, subject, seat, "spawned") as worker:
             assert warmed_up_after_opening(worker, subject) == 10
-    assert caplog.messages == ["launches of candidate are spawned: 2 threads run after the imports"]
+    assert caplog.messages == ["launches of baseline, candidate are spawned: 2 threads run after the imports"]
 
 
 def test_a_module_that_cannot_be_imported_is_told_by_the_spawned_launch(forking, subject_of, seat):
@@ -362,7 +373,7 @@ def test_after_a_template_was_killed_the_next_launch_has_a_new_one(forking, subj
 
 def test_a_template_that_is_killed_before_it_forks_leaves_the_launch_to_a_spawn(forking, subject_of, seat, caplog):
     subject = subject_of()
-    start = forking.starts({"candidate": subject}, {"candidate": seat})["candidate"]
+    start = start_of(forking, subject, seat)
     killed(start.process.pid)
     with Worker(seat, start) as worker:
         assert worker.template_pid is None
@@ -384,20 +395,25 @@ def test_no_process_is_left_when_the_launcher_s_block_ends(subject_of, tmp_path)
     before = children()
     with Launcher() as launcher:
         launch(dict.fromkeys(ARMS, subject_of()), 0, Procedure(tmp_path, SHORT, {}, launcher), seed=1)
-        launch({"candidate": subject_of(latency_us=60.0)}, 0, Procedure(tmp_path, SHORT, {}, launcher), seed=1)
+        launch(dict.fromkeys(ARMS, subject_of(latency_us=60.0)), 0, Procedure(tmp_path, SHORT, {}, launcher), seed=1)
         assert len(children() - before) == 2
     assert children() == before
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from harness.engine import protocol
 from harness.engine.launcher import Launcher
 from harness.engine.workers import Seat, Worker
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be inherited as ignored
 preload = protocol.REQUEST.validate_json(sys.argv[2])
 seat = Seat("candidate", (), 1, Path(sys.argv[1]))
-with Launcher() as launcher, Worker(seat, launcher.starts({"candidate": preload.subject}, {"candidate": seat})["candidate"]) as worker:
+arms = ("baseline", "candidate")
+with Launcher() as launcher, Worker(
+    seat, launcher.starts(dict.fromkeys(arms, preload.subject), dict.fromkeys(arms, seat))["candidate"]
+) as worker:
     worker.ask(preload, protocol.Done, timeout_s=60)
     worker.ask(protocol.Open(), protocol.Opened, timeout_s=60)
     worker.tell(protocol.WarmUp(0, 10))
