@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness import __version__
+from harness.commands.budget import seconds_of
 from harness.commands.doctor import doctor
 from harness.commands.history import history
 from harness.core.errors import ExitCode, HarnessError
@@ -119,7 +120,7 @@ def gate(
     _check_given(paths, resume)
     if against is not None and new_baselines == "accept":
         raise click.UsageError("--against compares with a commit: there is no baseline to accept ('--new-baselines accept')")
-    budget_s = None if budget is None else _seconds(budget)
+    budget_s = None if budget is None else seconds_of(budget)
     from harness import pipeline
 
     request = pipeline.Request(
@@ -322,19 +323,6 @@ def _baselines() -> Baselines:
     from harness.store.baselines import Baselines
 
     return Baselines(project_root(Path.cwd() / "scenario.yaml"))
-
-
-def _seconds(text: str) -> float:
-    from harness.core.errors import BadInput, Problem
-    from harness.core.units import Unit, parse_quantity
-
-    try:
-        quantity = parse_quantity(text)
-        if quantity.unit is not Unit.NANOSECONDS or quantity.value <= 0:
-            raise ValueError(f"{text!r} is not a time")
-    except ValueError as error:
-        raise BadInput(Problem(f"--budget: {error}", hint="write it as '60s' or '2 min'")) from error
-    return quantity.value / 1e9
 
 
 def _command_line() -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from harness.commands.budget import seconds_of
+
 
 @click.command(short_help="Say whether this machine is fit to measure on.")
 @click.argument("scenario", required=False, type=click.Path(path_type=Path))
@@ -21,7 +23,7 @@ def doctor(scenario: Path | None, only: tuple[str, ...], budget: str, no_launche
 
     Exit codes: 0 fit, 2 bad input, 3 not fit.
     """
-    budget_s = _seconds(budget)
+    budget_s = seconds_of(budget)
     from harness.core.checkup_wording import text_of
     from harness.engine.examine import Question, examine
     from harness.engine.progress_bar import shown_progress
@@ -35,16 +37,3 @@ def doctor(scenario: Path | None, only: tuple[str, ...], budget: str, no_launche
     else:
         click.echo(text_of(checkup), nl=False)
     sys.exit(checkup.exit_code)
-
-
-def _seconds(text: str) -> float:
-    from harness.core.errors import BadInput, Problem
-    from harness.core.units import Unit, parse_quantity
-
-    try:
-        quantity = parse_quantity(text)
-        if quantity.unit is not Unit.NANOSECONDS or quantity.value <= 0:
-            raise ValueError(f"{text!r} is not a time")
-    except ValueError as error:
-        raise BadInput(Problem(f"--budget: {error}", hint="write it as '60s' or '2 min'")) from error
-    return quantity.value / 1e9

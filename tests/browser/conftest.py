@@ -1,11 +1,8 @@
-import importlib.util
 import shutil
 import tempfile
-from pathlib import Path
 
 import pytest
 
-FAKES = Path(__file__).parents[1] / "fakes" / "results.py"
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -17,15 +14,6 @@ FLAGS = (
     "--hide-scrollbars",
     "--window-size=1280,900",
 )
-
-
-@pytest.fixture(scope="session")
-def results():
-    """The builder of realistic results."""
-    spec = importlib.util.spec_from_file_location("fake_results", FAKES)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def test_every_way_to_write_a_remote_is_one_project_without_a_password(remote):
     ("remote", "name"), [(None, "checkout"), ("", "checkout"), ("/srv/git/digits.git", "/srv/git/digits"), ("../up:stream", "../up:stream")]
 )
 def test_a_folder_is_its_own_name(remote, name):
-    assert project_name(remote, Path("/work/checkout")) == name
+    assert project_name(remote, Path("/home/user/checkout")) == name
 
 
 def test_the_remote_is_asked_of_git(tmp_path):

@@ -1,20 +1,9 @@
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
-FAKES = Path(__file__).parents[1] / "fakes" / "results.py"
 REGENERATE = "HARNESS_REGENERATE_GOLDEN"
-
-
-@pytest.fixture(scope="session")
-def results():
-    """The builder of realistic results."""
-    spec = importlib.util.spec_from_file_location("fake_results", FAKES)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
