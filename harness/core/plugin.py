@@ -136,7 +136,8 @@ class Runtime(Protocol):
 class SharesImports(Protocol):
     """A runtime whose launches on a CPU may be forked from one process that has imported what they share.
 
-    ``imports`` names installed modules. One that starts threads when it is imported has no place there, nor has the project's own code.
+    ``imports`` names installed modules; none is an answer too: what every worker imports is shared then. A module that starts threads when it
+    is imported has no place there, nor has the project's own code.
     """
 
     def imports(self, artifact: ModelArtifact) -> tuple[str, ...]: ...

@@ -214,7 +214,7 @@ class MeasureSpec(Model):
     """Launches of a trial that is measured alone."""
     duration: Duration = Field(cast(float, "0.5 s"), validate_default=True)
     """Measured time of a launch. More launches tell more than longer ones."""
-    warm_up: Duration = Field(cast(float, "0.5 s"), validate_default=True)
+    warm_up: Duration = Field(cast(float, "0.25 s"), validate_default=True)
     """Warm-up of a launch, not measured."""
     timeout: Duration = Field(cast(float, "120 s"), validate_default=True)
     """A stage of a launch that takes longer is ended."""

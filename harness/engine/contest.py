@@ -4,8 +4,8 @@ screen    5 launch pairs of each; a metric whose one-sided 80 % bound lies on th
 confirm   fresh pairs, in the same job: only these may show a regression; looked at after a fixed list of pair counts, each look with
           its own share of the error allowed to the job (family 1 %, Holm over all suspects)
 pass      from all pairs, at every look too, each with its own share of 5 %; what has passed stays passed unless it is shown to be red
-stop      when every gated metric is decided, when something has been red for as many pairs again as it took, or when the trial's budget
-          is spent
+stop      when every gated metric is decided, when one is shown to be red (the trial fails, whatever the others would say), or when the
+          trial's budget is spent
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ Record = Callable[[str, Run | Failure], None]
 class Contest:
     """One trial's two arms, what was measured of them so far, and what is decided.
 
-    ``is_control`` marks a null control, of which only a red is wanted; ``red_after`` is how many fresh pairs the first red took.
-    ``apart``: both arms do not fit into memory together.
+    ``is_control`` marks a null control, of which only a red is wanted. ``apart``: both arms do not fit into memory together.
     ``looked`` is how often all pairs were looked at, ``red_look`` the last look at the fresh ones (0 is the first).
     """
 
@@ -63,7 +62,6 @@ class Contest:
     screened: int = 0
     suspects: frozenset[str] = frozenset()
     is_control: bool = False
-    red_after: int | None = None
     apart: bool = False
     looked: int = 0
     red_look: int = 0
@@ -121,8 +119,6 @@ class Contest:
             if found is not None and (known is None or _says_more(known.verdict, found.verdict)):
                 self.comparisons[rule.metric] = found
         self.looked += 1
-        if self.red_after is None and self.reds:
-            self.red_after = self.fresh
 
     def look_again(self, alpha: float) -> None:
         """The last look once more, with what other rejections have left of the error."""
@@ -132,6 +128,13 @@ class Contest:
                 found = self._compared(rule, alpha, PASSES.alpha(max(0, self.looked - 1)))
                 if found is not None and found.verdict is Verdict.REGRESSED:
                     self.comparisons[rule.metric] = found
+
+    def tell_the_end(self) -> None:
+        """Say of what is open beside a red that the red ended the trial."""
+        shown = [comparison.metric for comparison in self.comparisons.values() if comparison.verdict is Verdict.REGRESSED]
+        for metric, known in self.comparisons.items():
+            if shown and known.verdict is Verdict.INCONCLUSIVE:
+                self.comparisons[metric] = replace(known, reason=f"{known.reason}; the trial ended when {shown[0]} was shown to be worse")
 
     def _compared(self, rule: Rule, alpha: float, pass_alpha: float) -> Comparison | None:
         ratios = self.log_ratios(rule)
@@ -148,9 +151,7 @@ class Contest:
     @property
     def clear(self) -> bool:
         """Whether nothing more is worth its time: see ``stop`` at the top."""
-        if self.failure is not None or (self.is_control and (not self.suspects or self.reds)):
-            return True
-        if self.red_after is not None and self.fresh >= 2 * self.red_after:
+        if self.failure is not None or self.reds or (self.is_control and not self.suspects):
             return True
         return all(comparison.verdict is not Verdict.INCONCLUSIVE for comparison in self.comparisons.values())
 
@@ -163,11 +164,6 @@ class Contest:
     def pair_s(self) -> float:
         """What a launch pair takes on average, in seconds; 0 before the first."""
         return self.spent_s / max(1, len(self.runs["candidate"]))
-
-    @property
-    def until_red_s(self) -> float:
-        """What the pairs up to the first red took, in seconds; 0 where nothing is red."""
-        return 0.0 if self.red_after is None else self.pair_s * (self.screened + self.red_after)
 
     @property
     def reds(self) -> int:
@@ -194,6 +190,8 @@ def screen_and_confirm(
         standing = suspects - sum(other.reds for other in contests)  # Holm: what has been rejected no longer shares the error
         confirm(contest, max(1, standing), budget_s=budget_s, record=record, step=step, clock=clock)
     step_down(contests, suspects)
+    for contest in contests:
+        contest.tell_the_end()
 
 
 def confirm(

@@ -73,7 +73,7 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
 def _null_control(
     contests: Sequence[Contest], record: Record, step: Callable[[str], None], earlier: Callable[[str], dict[str, list[Run]]] = lambda _: {}
 ) -> NullControl | None:
-    """The trial with most reds once more, the baseline in both arms, for as long as its first red took.
+    """The trial with most reds once more, the baseline in both arms, for as long as the red took.
 
     Where nothing is red the control can change no verdict, and is the screen alone of the trial whose pairs are the cheapest: what
     identical code looked like in this hour.
@@ -84,7 +84,7 @@ def _null_control(
         return None
     opponent = null_contest(chosen)
     opponent.runs |= earlier(chosen.trial)  # an interrupted run's
-    screen_and_confirm([opponent], budget_s=chosen.until_red_s, record=record, step=step)
+    screen_and_confirm([opponent], budget_s=chosen.spent_s if chosen.reds else 0.0, record=record, step=step)
     return NullControl(chosen.trial, tuple(opponent.comparisons.values()), red=opponent.reds > 0)
 
 

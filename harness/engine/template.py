@@ -50,9 +50,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as parent:
         try:
-            shared = _import_all(json.loads(parent.recv(MESSAGE_BYTES)))
+            may_fork = _import_all(json.loads(parent.recv(MESSAGE_BYTES)))
             threads = len(list(Path("/proc/self/task").iterdir()))
-            refusal = "their runtime has no imports to share" if not shared else ""
+            refusal = "their runtime does not say that it may be forked" if not may_fork else ""
             refusal = f"{threads} threads run after the imports" if threads > 1 else refusal
             gc.collect()
             gc.freeze()  # a collection in a worker then leaves the shared pages alone
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _import_all(documents: list[object]) -> bool:
-    """Import what all workers and these subjects' runtimes need; whether the runtimes named anything."""
+    """Import what all workers and these subjects' runtimes need; whether the runtimes allow to fork after it."""
     from pydantic import TypeAdapter
 
     from harness.core.plugin import SharesImports
@@ -74,14 +74,15 @@ def _import_all(documents: list[object]) -> bool:
     from harness.engine.read_scenario import plugin_of
 
     subjects: list[Subject] = TypeAdapter(list[Subject]).validate_python(documents)
-    wanted: dict[str, None] = {}
+    wanted = dict.fromkeys(SHARED)
     for subject in subjects:
         runtime = plugin_of("runtimes", subject.runtime, subject.scenario_folder)
-        if isinstance(runtime, SharesImports):
-            wanted |= dict.fromkeys(runtime.imports(subject.artifact))
-    for name in (*SHARED, *wanted):
+        if not isinstance(runtime, SharesImports):
+            return False
+        wanted |= dict.fromkeys(runtime.imports(subject.artifact))
+    for name in wanted:
         importlib.import_module(name)
-    return bool(wanted)
+    return True
 
 
 def _serve(parent: socket.socket, ranges: list[tuple[int, int, int]]) -> None:

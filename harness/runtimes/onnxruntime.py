@@ -64,8 +64,8 @@ class OnnxRuntime(Options):
     """ONNX Runtime with any execution provider of its build. Options: ``providers``, ``optimization``, ``inter_op_threads``.
 
     A provider that was asked for and is not in use is an error: the library itself would fall back to the CPU in silence. Providers other
-    than the CPU's are unverified until a run on such a machine is recorded in docs/measurements. Every launch is spawned: to import
-    onnxruntime takes a tenth of a second, and starts a thread that a fork would not have.
+    than the CPU's are unverified until a run on such a machine is recorded in docs/measurements. Launches share the
+    imports of every worker, not that of onnxruntime itself: it starts a thread, which a fork would not have.
     """
 
     extra: ClassVar[str | None] = "onnx"
@@ -76,6 +76,9 @@ class OnnxRuntime(Options):
     providers: tuple[str, ...] = ()
     optimization: Literal["none", "basic", "extended", "all"] = "all"
     inter_op_threads: int = 1
+
+    def imports(self, artifact: ModelArtifact) -> tuple[str, ...]:
+        return ()
 
     def preload(self, artifact: ModelArtifact) -> None:
         from harness import plugins

@@ -240,25 +240,15 @@ def test_a_metric_that_launches_do_not_have_is_not_compared_and_does_not_hold_up
     assert arena.launched(contest) == SCREEN_PAIRS
 
 
-def test_what_was_shown_once_stays_shown_while_another_metric_is_measured_on(arena):
-    seen = SCREEN_PAIRS + SCHEDULE[0]
-    slow_at_first = arena.contest(
-        lambda pair: 0.10 if pair < seen else -0.10, rules=[rule(), rule("load_time")], load_spread=0.5, spread=0.005, seed=2
-    )
-    arena.carry_out(budget_s=40.0)
-    assert slow_at_first.comparisons["load_time"].verdict is Verdict.INCONCLUSIVE
-    found = slow_at_first.comparisons["latency_p50"]
-    assert (found.verdict, found.n) == (Verdict.REGRESSED, SCHEDULE[0])
-
-
-def test_what_is_still_open_beside_a_red_gets_as_many_pairs_again_and_no_more(arena):
+def test_a_red_ends_the_trial_and_what_is_still_open_says_so(arena):
     contest = arena.contest(0.10, rules=[rule(), rule("load_time")], load_spread=0.5, spread=0.005, seed=2)
     arena.carry_out()
     assert {metric: found.verdict for metric, found in contest.comparisons.items()} == {
         "latency_p50": Verdict.REGRESSED,
         "load_time": Verdict.INCONCLUSIVE,
     }
-    assert arena.launched(contest) == SCREEN_PAIRS + 2 * SCHEDULE[0]
+    assert contest.comparisons["load_time"].reason.endswith("; the trial ended when latency_p50 was shown to be worse")
+    assert arena.launched(contest) == SCREEN_PAIRS + SCHEDULE[0]
 
 
 def test_a_null_control_that_nothing_is_suspect_in_ends_with_its_screen(arena):

@@ -149,7 +149,7 @@ def test_defaults_are_written_as_users_write_them():
         "load": None,
         "launches": 5,
         "duration": "0.5 s",
-        "warm_up": "0.5 s",
+        "warm_up": "0.25 s",
         "timeout": "120 s",
         "build_timeout": "1800 s",
     }

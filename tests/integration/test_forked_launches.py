@@ -219,13 +219,22 @@ def test_both_arms_of_a_torch_launch_are_forked_from_one_template(forking, wide,
     assert {run.facts.threads for run in runs.values()} == {THREADS}
 
 
-def test_a_launch_of_onnx_runtime_is_spawned_as_it_shares_no_import(forking, shop, onnx_mlp, rows, tmp_path, caplog):
+def test_a_launch_of_onnx_runtime_is_forked_before_it_is_imported_and_answers_as_a_spawned_one(shop, onnx_mlp, rows, tmp_path):
     pytest.importorskip("onnxruntime")
-    caplog.set_level("INFO")
     subject = network_subject(shop, onnx_mlp, rows, "onnxruntime")
+    told = told_by_each_kind(subject, tmp_path)
+    forked, spawned = (told[kind] for kind in KINDS)
+    assert forked.finished.facts == spawned.finished.facts
+    assert all(mine.tobytes() == theirs.tobytes() for mine, theirs in zip(forked.outputs, spawned.outputs, strict=True))
+    assert 0.5 < forked.model_bytes / spawned.model_bytes < 2
+
+
+def test_a_launch_of_a_runtime_that_does_not_say_it_may_be_forked_is_spawned(forking, subject_of, tmp_path, caplog):
+    caplog.set_level("INFO")
+    subject = dataclasses.replace(subject_of(), runtime=PluginRef(name="fake"))
     runs = launch(dict.fromkeys(ARMS, subject), 0, Procedure(tmp_path, SHORT, {}, forking), seed=1)
     assert [run.template_pid for run in runs.values()] == [None, None]
-    assert caplog.messages == ["launches of baseline, candidate are spawned: their runtime has no imports to share"]
+    assert caplog.messages == ["launches of baseline, candidate are spawned: their runtime does not say that it may be forked"]
 
 
 def test_an_arm_alone_is_spawned_for_its_launches_are_to_be_independent(forking, subject_of, tmp_path):

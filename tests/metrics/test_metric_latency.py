@@ -77,10 +77,30 @@ def test_neighbouring_slices_are_compared_and_a_burst_in_a_few_of_them_is_not_se
 
 
 @pytest.mark.parametrize(("metric", "q", "needed"), TAILS)
-def test_a_tail_is_compared_over_all_samples_of_both_launches(runs, metric, q, needed):
-    baseline = counted(runs, 1001)
+def test_a_tail_is_compared_over_all_samples_where_they_do_not_fill_three_blocks(runs, metric, q, needed):
+    baseline = counted(runs, 3 * needed - 1)
     candidate = runs.run(*(runs.timed(*(3 * latency for latency in piece.latencies_ns)) for piece in reversed(baseline.slices)))
     assert metric.log_ratio(baseline, candidate, 1) == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize(("metric", "q", "needed"), TAILS)
+def test_a_burst_that_fills_the_tail_of_one_block_of_three_is_not_seen_in_the_comparison(runs, metric, q, needed):
+    ordinary = [runs.timed(*range(1000, 1000 + needed // 10)) for _ in range(30)]
+    slower = [runs.timed(*(round(1.1 * latency) for latency in piece.latencies_ns)) for piece in ordinary]
+    burst = [runs.timed(*(9 * latency for latency in piece.latencies_ns)) for piece in slower[:8]]
+    baseline, candidate = runs.run(*ordinary), runs.run(*burst, *slower[8:])
+    assert metric.log_ratio(baseline, candidate, 1) == pytest.approx(math.log(1.1), abs=2e-3)
+    assert metric.of_run(candidate, 1) > 5 * metric.of_run(baseline, 1)  # but it is in the launch's own figure
+
+
+@pytest.mark.parametrize(("metric", "q", "needed"), TAILS)
+def test_a_tail_that_grows_in_every_block_is_seen_though_the_median_stays(runs, metric, q, needed):
+    share = round((1 - q) * 1.5 * needed)
+    base = [1000] * (needed - share) + [2000] * share
+    baseline = runs.run(*(runs.timed(*base) for _ in range(4)))
+    candidate = runs.run(*(runs.timed(*(3000 if latency == 2000 else latency for latency in base)) for _ in range(4)))
+    assert metric.log_ratio(baseline, candidate, 1) == pytest.approx(math.log(1.5))
+    assert LatencyP50().log_ratio(baseline, candidate, 1) == 0.0
 
 
 @pytest.mark.parametrize(("metric", "q", "needed"), TAILS)
