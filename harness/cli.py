@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness import __version__
-from harness.commands.budget import seconds_of
 from harness.commands.doctor import doctor
+from harness.commands.duration import seconds_of
 from harness.commands.history import history
+from harness.commands.profile import profile
 from harness.core.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
@@ -270,6 +271,7 @@ def remove(trial: str) -> None:
 
 cli.add_command(doctor)
 cli.add_command(history)
+cli.add_command(profile)
 
 
 def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request, as_json: bool) -> None:

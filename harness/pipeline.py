@@ -21,6 +21,7 @@ from harness.engine.against import resolve
 from harness.engine.base_arm import BaseFinder
 from harness.engine.build import Builder
 from harness.engine.compare_cases import compare_cases
+from harness.engine.explain_reds import explain_reds
 from harness.engine.job import Job
 from harness.engine.judge import decide
 from harness.engine.keep_history import keep_history
@@ -90,6 +91,7 @@ def gate(request: Request, progress: Progress) -> RunResult:
         for case in cases:
             measure_alone(job, case)
         control = measure_paired(job, cases)
+        explain_reds(job, cases)
         compare_cases(cases, job.seed)
         result = _finish(request, job, plan, files, cases, control, gated=True)
         if request.accept_new:

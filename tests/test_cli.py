@@ -31,6 +31,7 @@ Commands:
   history   Show how each metric went over the sessions.
   init      Write a first scenario and a CI workflow into your repository.
   list      Show the plugins of a family, with their help.
+  profile   Show where the time of a query goes, operator by operator.
   report    Render a saved run again.
   run       Measure scenarios (files, or folders of them) and save a run.
   validate  Check scenarios; nothing of them is run.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands.budget import seconds_of
+from harness.commands.duration import seconds_of
 
 
 @click.command(short_help="Say whether this machine is fit to measure on.")

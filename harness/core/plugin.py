@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.core.artifact import Dataset, ModelArtifact
 from harness.core.estimate import Absent, Direction
 from harness.core.measurement import Repeat, Run, SessionFacts, Slice
+from harness.core.profile import Profile
 from harness.core.units import Unit
 
 if TYPE_CHECKING:
@@ -136,11 +137,24 @@ class Runtime(Protocol):
 class SharesImports(Protocol):
     """A runtime whose launches on a CPU may be forked from one process that has imported what they share.
 
-    ``imports`` names installed modules; none is an answer too: what every worker imports is shared then. A module that starts threads when it
-    is imported has no place there, nor has the project's own code.
+    ``imports`` names installed modules; none is an answer too: what every worker imports is shared then. A module that starts threads
+    when it is imported has no place there, nor has the project's own code.
     """
 
     def imports(self, artifact: ModelArtifact) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class Profiles(Protocol):
+    """A runtime that can tell where the time of a query goes.
+
+    ``profile`` opens the artifact under the runtime's own profiler, warms it up, runs the batches in turn for about ``least_ns`` ns, and
+    leaves what the profiler recorded as ``trace``, in Chrome's trace format. The profiler's own cost is in its times.
+    """
+
+    def profile(
+        self, artifact: ModelArtifact, device: Device, batches: Sequence[Mapping[str, NDArray[np.generic]]], least_ns: int, trace: Path
+    ) -> Profile: ...
 
 
 class Load(Protocol):

@@ -15,6 +15,7 @@ from harness.core.comparison import Comparison, NullControl, SlaFinding, Verdict
 from harness.core.environment import Environment
 from harness.core.estimate import Absent, Estimate
 from harness.core.measurement import Failure, Repeat, SessionFacts
+from harness.core.profile import OperatorTable
 from harness.core.scenario import PluginRef
 from harness.core.trend import Trend
 
@@ -115,7 +116,8 @@ class Flip:
 class TrialRecord:
     """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are.
 
-    ``repeat`` and ``base_repeat`` are what came of asking each arm twice; None where that was not done.
+    ``repeat`` and ``base_repeat`` are what came of asking each arm twice; None where that was not done. ``operators`` is where the time
+    went, of a trial that became slower.
     """
 
     id: str
@@ -145,6 +147,7 @@ class TrialRecord:
     material: Material | None = None
     repeat: Repeat | None = None
     base_repeat: Repeat | None = None
+    operators: OperatorTable | None = None
 
     def estimate(self, metric: str) -> Estimate | None:
         return next((estimate for estimate in self.estimates if estimate.metric == metric), None)

@@ -22,6 +22,7 @@ from harness.core.units import Unit
 
 if TYPE_CHECKING:
     from harness.core.estimate import Estimate
+    from harness.core.profile import OperatorChange
     from harness.core.result import RunResult, TrialRecord
 
 SUMMARY_SCHEMA = 1
@@ -62,6 +63,20 @@ class MetricSummary(_Part):
     n_of: str
 
 
+class OperatorSummary(_Part):
+    """An operator of a trial that became slower, under its runtime's profiler; ``name`` is empty where all of a type are told together."""
+
+    kind: str
+    name: str
+    where: str
+    baseline_calls: float
+    """Calls a query."""
+    candidate_calls: float
+    baseline_ns: float
+    """Own time of a query, in ns."""
+    candidate_ns: float
+
+
 class TrialSummary(_Part):
     """One cell of the matrix: what happened to it, and what it measured."""
 
@@ -76,6 +91,8 @@ class TrialSummary(_Part):
     """Null where nothing was compared."""
     reason: str
     metrics: tuple[MetricSummary, ...]
+    operators: tuple[OperatorSummary, ...]
+    """Where the time went, of a trial that became slower; empty for all others."""
 
 
 class ComparisonSummary(_Part):
@@ -110,6 +127,8 @@ class ComparisonSummary(_Part):
     reason: str
     advisory: bool
     """True where the comparison is told and decides nothing."""
+    p_value: float | None
+    """One-sided mid-p McNemar against "not worse", where samples are right or wrong; else null."""
 
 
 class SlaSummary(_Part):
@@ -204,6 +223,23 @@ def _trial(trial: TrialRecord) -> TrialSummary:
         verdict=trial.verdict,
         reason=trial.reason,
         metrics=tuple(_metric(estimate) for estimate in trial.estimates),
+        operators=tuple(_operator(change) for part in _operator_tables(trial) for change in part),
+    )
+
+
+def _operator_tables(trial: TrialRecord) -> tuple[tuple[OperatorChange, ...], ...]:
+    return () if trial.operators is None else (trial.operators.kinds, trial.operators.operators)
+
+
+def _operator(change: OperatorChange) -> OperatorSummary:
+    return OperatorSummary(
+        kind=change.kind,
+        name=change.name,
+        where=change.where,
+        baseline_calls=change.baseline_calls,
+        candidate_calls=change.candidate_calls,
+        baseline_ns=change.baseline_ns,
+        candidate_ns=change.candidate_ns,
     )
 
 
@@ -244,6 +280,7 @@ def _comparison(comparison: Comparison) -> ComparisonSummary:
         verdict=comparison.verdict,
         reason=comparison.reason,
         advisory=comparison.advisory,
+        p_value=comparison.p_value,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.core.estimate import Absent
     from harness.core.plan import Trial
     from harness.core.plugin import Predictions
+    from harness.core.profile import OperatorTable
     from harness.engine.against import Ref
     from harness.engine.base_arm import BaseArm
     from harness.engine.content import Derivation
@@ -54,6 +55,7 @@ class Case:
     undecided: str | None = None
     unreadable: str | None = None
     notes: list[str] = field(default_factory=list)
+    operators: OperatorTable | None = None
     against: Ref | None = None
 
     @property

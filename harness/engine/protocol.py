@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from harness.core.artifact import ModelArtifact
 from harness.core.measurement import Failure, SessionFacts, Slice
+from harness.core.profile import Profile
 from harness.core.scenario import DataSpec, PluginRef
 
 
@@ -102,13 +103,24 @@ class Predict:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeProfile:
+    """Run queries for about ``least_ns`` ns under the runtime's own profiler, in a session apart; ``trace`` is the file to leave."""
+
+    least_ns: int
+    trace: Path
+    kind: Literal["profile"] = "profile"
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Close the session and tell its memory."""
 
     kind: Literal["finish"] = "finish"
 
 
-Request = Annotated[MakeData | BuildStep | Preload | Open | WarmUp | TakeSlice | Predict | Finish, Field(discriminator="kind")]
+Request = Annotated[
+    MakeData | BuildStep | Preload | Open | WarmUp | TakeSlice | Predict | TakeProfile | Finish, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Profiled:
+    """None where the runtime has no profiler."""
+
+    profile: Profile | None
+    kind: Literal["profiled"] = "profiled"
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The request raised. ``bad_input`` marks what the user can mend in the scenario or its code."""
 
@@ -167,7 +187,7 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Reply = Annotated[Done | Built | Opened | WarmedUp | SliceTaken | Finished | Failed, Field(discriminator="kind")]
+Reply = Annotated[Done | Built | Opened | WarmedUp | SliceTaken | Finished | Profiled | Failed, Field(discriminator="kind")]
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)

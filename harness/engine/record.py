@@ -69,6 +69,7 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
         material=_material(case),
         repeat=case.predictions.repeat if case.predictions else None,
         base_repeat=case.base_predictions.repeat if case.base_predictions else None,
+        operators=case.operators,
     )
     return replace(record, notes=(*record.notes, *doubts_of(record)))
 

@@ -27,11 +27,24 @@ if TYPE_CHECKING:
 
     from harness.core.artifact import Dataset
     from harness.core.plugin import Load, Session
-    from harness.engine.protocol import BuildStep, Built, Finished, MakeData, Opened, Reply, Request, SliceTaken, Subject, WarmedUp
+    from harness.engine.protocol import (
+        BuildStep,
+        Built,
+        Finished,
+        MakeData,
+        Opened,
+        Profiled,
+        Reply,
+        Request,
+        SliceTaken,
+        Subject,
+        WarmedUp,
+    )
 
 PREPARED_BYTES = 64 * 2**20
 """Distinct batches are held ready up to this many bytes (at least two), so that inputs vary from call to call."""
 PREPARED_BATCHES = 64
+PROFILED_BATCHES = 8
 FIRST = -20
 """The niceness of what is never made to wait."""
 
@@ -146,6 +159,19 @@ class Bench:
         _check_finite(outputs, f"samples {start} to {min(start + size, count) - 1}")
         return [np.array(output) for output in outputs]
 
+    def take_profile(self, least_ns: int, trace: Path) -> Profiled:
+        """The runtime opens a session of its own for it: what is timed otherwise runs without a profiler."""
+        from harness.core.plugin import Device, Profiles
+        from harness.engine.protocol import Profiled
+
+        assert self.data is not None
+        if not isinstance(self.runtime, Profiles):
+            return Profiled(None)
+        size = self.subject.batch_size
+        batches = [self.data.batch(index * size, size) for index in range(PROFILED_BATCHES)]
+        device = Device(self.subject.device, self.subject.threads)
+        return Profiled(self.runtime.profile(self.subject.artifact, device, batches, least_ns, trace))
+
     def finish(self) -> Finished:
         from harness.engine.protocol import Finished
 
@@ -214,6 +240,8 @@ def _carry_out(request: Request, bench: list[Bench]) -> Reply:
             return bench[-1].take_slice(request.queries)
         case protocol.Predict():
             bench[-1].predict(request.into)
+        case protocol.TakeProfile():
+            return bench[-1].take_profile(request.least_ns, request.trace)
         case protocol.Finish():
             return bench[-1].finish()
     return protocol.Done()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.comparison import Comparison, SlaState, Verdict
 from harness.core.plugin import Options
+from harness.core.profile import by_kind
 from harness.core.repeat_wording import asked_twice, flips_told
 from harness.core.result import TrialState
 from harness.core.units import Unit, format_points, format_value
@@ -31,6 +32,7 @@ from harness.core.wording import (
 )
 from harness.reports import _recipes
 from harness.reports._distributions import latencies
+from harness.reports._flame import flame
 from harness.reports._forest import ROWS, forest
 from harness.reports._svg import VERDICT_GLYPHS, Drawing
 from harness.reports._tradeoff import tradeoff
@@ -39,6 +41,7 @@ from harness.reports._trend import TRIALS_TOLD, histories, interval_told
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from harness.core.profile import Profile
     from harness.core.result import RunResult, TrialRecord
     from harness.core.trend import Trend
 
@@ -47,6 +50,8 @@ TRADEOFF_CHARTS = 4
 """More charts than these nobody looks at, and each costs 60 ms and 50 kB; the tables tell the rest."""
 TRENDS_ON_A_PAGE = 60
 FLIPS = 50
+OPERATORS = 40
+"""Single operators in the table of a profile."""
 FAILURES_OPEN = 10
 MANY = 50
 """A table of good news with more rows than this is folded away."""
@@ -79,6 +84,7 @@ class Html(Options):
             passes=[comparison for comparison in ordered if comparison.verdict is Verdict.PASS],
             forests=forest(ordered),
             forest_rows=ROWS,
+            slower=[trial for trial in result.trials if trial.operators is not None],
             many=MANY,
             groups_open=TRADEOFF_CHARTS,
             failures_open=FAILURES_OPEN,
@@ -103,6 +109,24 @@ class Html(Options):
         environment = _environment()
         page = environment.get_template("trend_page.html.j2").render(
             project=project, style=_part(environment, "style.css"), histories=histories(trends, TRENDS_ON_A_PAGE)
+        )
+        return page.encode(errors="replace")
+
+    def profile_page(self, trial: str, profile: Profile, trace: str) -> bytes:
+        """A page of its own for one arm's profile; ``trace`` is the name of the file beside it."""
+        environment = _environment()
+        kinds = by_kind(profile).operators
+        page = environment.get_template("profile_page.html.j2").render(
+            trial=trial,
+            style=_part(environment, "style.css"),
+            profile=profile,
+            trace=trace,
+            per_query=profile.wall_ns / profile.queries,
+            total_ns=sum(one.own_ns for one in kinds) or 1,
+            kinds=kinds,
+            operators=profile.operators[:OPERATORS],
+            drawing=flame(profile, 0),
+            anchors={},
         )
         return page.encode(errors="replace")
 
@@ -145,6 +169,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "glyphs": {str(key): glyph for glyphs in (VERDICT_GLYPHS, _SLA_GLYPHS) for key, glyph in glyphs.items()},
         "bytes": Unit.BYTES,
+        "nanoseconds": Unit.NANOSECONDS,
         "ratio_to": _recipes.ratio_to,
         "difference_to": _recipes.difference_to,
         "drift_size": drift_size_of,

@@ -11,7 +11,7 @@ from harness.core.comparison import Comparison, SlaFinding, SlaState, Verdict
 from harness.core.plugin import Options
 from harness.core.result import TrialState
 from harness.core.trend import recent_changes
-from harness.core.units import format_value
+from harness.core.units import Unit, format_value
 from harness.core.wording import (
     drift_of,
     effect_of,
@@ -26,6 +26,7 @@ from harness.core.wording import (
 from harness.reports._recipes import metrics_told
 
 if TYPE_CHECKING:
+    from harness.core.profile import OperatorChange
     from harness.core.result import RunResult
 
 LIMIT = 59_000
@@ -34,6 +35,8 @@ _CELL = 240
 """Characters of one name or reason; a longer one ends in an ellipsis, and is whole in the HTML report."""
 _TRACEBACK = 3_000
 DRIFTS = 5
+SLOWER_TRIALS = 3
+_OPERATOR_HEAD = ("operator", "calls a query:", "baseline:", "candidate:", "added to a query:")
 _SIGNS = {
     Verdict.REGRESSED: "🔺",
     Verdict.INVALID: "⛔",
@@ -65,6 +68,7 @@ class Markdown(Options):
         ordered = worst_first(result.comparisons)
         attention = [_row(comparison) for comparison in ordered if comparison.verdict is not Verdict.PASS]
         page.table("### What changed", ("", *_PLAIN_HEAD, "why"), attention, share=30_000)
+        _tell_operators(page, result)
         _tell_failures(page, result)
         _tell_sla(page, result)
         if not result.comparisons:
@@ -151,6 +155,25 @@ def _tell_drifts(page: _Page, result: RunResult) -> None:
     if lines:
         more = [f"- ... and {len(drifts) - DRIFTS:,} more, see the HTML report"] if len(drifts) > DRIFTS else []
         page.add(*lines, *more, "")
+
+
+def _tell_operators(page: _Page, result: RunResult) -> None:
+    """Where the time went of each trial that became slower, by its runtime's profiler."""
+    for trial in [trial for trial in result.trials if trial.operators is not None][:SLOWER_TRIALS]:
+        assert trial.operators is not None
+        rows = [_operator_row(change) for change in (*trial.operators.kinds, *trial.operators.operators)]
+        page.table(f"### Where the time went: {_code(trial.id)}", _OPERATOR_HEAD, rows, share=6_000)
+
+
+def _operator_row(change: OperatorChange) -> str:
+    calls = f"{change.baseline_calls:.4g}"
+    if change.baseline_calls != change.candidate_calls:
+        calls += f" → {change.candidate_calls:.4g}"
+    before, after, added = (
+        format_value(value, Unit.NANOSECONDS) for value in (change.baseline_ns, change.candidate_ns, abs(change.added_ns))
+    )
+    name = f" {_code(change.name)}" if change.name else ""
+    return _cells(f"{_text(change.kind)}{name}", calls, before, after, f"**{'+' if change.added_ns >= 0 else '−'}{added}**")
 
 
 def _tell_failures(page: _Page, result: RunResult) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.comparison import SlaState, Verdict
 from harness.core.plugin import Options
+from harness.core.profile import told_of
 from harness.core.result import TrialState
 from harness.core.units import format_value
 from harness.core.wording import next_steps, sentence_of, sentence_of_sla, visible_change_of, worst_first, worst_sla_first
@@ -14,9 +15,11 @@ from harness.reports._recipes import metrics_told
 
 if TYPE_CHECKING:
     from harness.core.comparison import Comparison
+    from harness.core.profile import OperatorChange
     from harness.core.result import RunResult, TrialRecord
 
 METRICS = 6
+OPERATORS = 3
 MOST_LINES = 40
 """A terminal is no place for more lines of one kind; the HTML report has all of them."""
 
@@ -36,6 +39,7 @@ class Text(Options):
             [f"{trial.id} differs from its baseline: {change}" for trial in result.trials if _is_red(trial) for change in trial.changes][
                 :MOST_LINES
             ],
+            [f"{trial.id}: {told_of(change)}" for trial in result.trials for change in _dearest(trial)][:MOST_LINES],
             _passes(worst_first(result.comparisons)),
             _numbers([trial for trial in result.trials if trial.estimates]),
             [
@@ -53,6 +57,13 @@ def _needs_telling(trial: TrialRecord) -> bool:
 
 def _is_red(trial: TrialRecord) -> bool:
     return trial.verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE)
+
+
+def _dearest(trial: TrialRecord) -> Sequence[OperatorChange]:
+    """The operators, by type and then by name, that add most to a query of a trial that became slower."""
+    if trial.operators is None:
+        return ()
+    return [change for part in (trial.operators.kinds, trial.operators.operators) for change in part[:OPERATORS] if change.added_ns > 0]
 
 
 def _told(sentences: Sequence[str]) -> list[str]:

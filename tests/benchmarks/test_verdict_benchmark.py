@@ -446,7 +446,7 @@ def test_every_target_stands_beside_what_was_measured(data):
         ("torch, noisy", None),
     ]
     finds = found["+5 % found at tolerance 2 % in at least 99%, within the time", "onnx, quiet"]
-    assert (finds.measured, finds.kept) == ("100.0% within 60 s, null control included", True)
+    assert (finds.measured, finds.kept) == ("100.0% within 60 s a trial; 100.0% with the job's null control counted in", True)
 
 
 def test_the_page_is_made_of_the_data_alone_and_comes_out_the_same_again(data, tmp_path):

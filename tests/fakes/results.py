@@ -11,6 +11,7 @@ from harness.core.comparison import Comparison, NullControl, SlaFinding, SlaStat
 from harness.core.environment import Environment
 from harness.core.estimate import Absent, ConfidenceInterval, Estimate
 from harness.core.measurement import Failure, FailureReason, SessionFacts
+from harness.core.profile import OperatorChange, OperatorTable
 from harness.core.result import (
     QUANTILES,
     SCHEMA,
@@ -36,6 +37,17 @@ RuntimeError: Error(s) in loading state_dict for ResNet: size mismatch for fc.we
 UNDECIDED = (
     "between -1.6 % and +16.4 % worse: not shown to be within 10.0 %, nor beyond it; "
     "more launch pairs (a larger budget) or a quieter machine would tell"
+)
+OPERATORS = OperatorTable(
+    kinds=(
+        OperatorChange("", "QLinearConv", "CPU", 53, 53, 1_910_000.0, 2_044_000.0),
+        OperatorChange("", "QuantizeLinear", "CPU", 2, 14, 11_000.0, 52_000.0),
+        OperatorChange("", "MaxPool", "CPU", 1, 0, 41_000.0, 0.0),
+    ),
+    operators=(
+        OperatorChange("/resnet/encoder/stages.3/layers.0/shortcut/Conv_quant", "QLinearConv", "CPU", 1, 1, 71_000.0, 152_000.0),
+        OperatorChange("/resnet/embedder/pooler/MaxPool", "MaxPool", "CPU", 1, 0, 41_000.0, 0.0),
+    ),
 )
 SCENARIO_TEXT = """version: 1
 name: digits-resnet50
@@ -289,6 +301,7 @@ def result(**changes) -> RunResult:
             reason="latency_p50 is shown to be at least 3.8 % worse",
             changes=("onnxruntime 1.31.1 -> 1.32.0", "passes[1].quantize_static.per_channel: false -> true"),
             notes=("12 nodes left in float: Softmax is not quantized",),
+            operators=OPERATORS,
         ),
         trial("pruned", verdict=Verdict.REGRESSED, reason="accuracy is shown to be at least 0.95 points worse", flips=flips),
         trial("int8-dynamic", verdict=Verdict.INCONCLUSIVE, slower=1.018, reason="latency_p99 could not be told"),
@@ -545,6 +558,7 @@ def hostile() -> RunResult:
         changes=(evil,),
         failures=(Failure(FailureReason.EXCEPTION, evil, evil, f"```\n{evil}\x00\n</pre></details>"),),
         notes=(evil,),
+        operators=OperatorTable((OperatorChange("", evil, evil, 1, 2, 1e5, 2e5),), (OperatorChange(evil, evil, evil, 0, 1, 0, 1e5),)),
     )
     other = replace(trial("onnx"), scenario=evil, id=f"{evil}/two", recipe=f"{evil}2", notes=(evil,))
     return result(

@@ -36,9 +36,10 @@ GATED = "latency_p50"
 class Power:
     """What so many resampled gates of a cell said at one tolerance of the median.
 
-    ``red`` counts gates in which any metric was called slower, ``fails`` those left after the null control, ``in_time`` those of them that
-    were done within the budget with the null control counted in. ``verdicts`` count what was said of each metric. Seconds are of those that
-    fail where there are any, else of all: quantiles 0.5, 0.95 and the most; ``control_s`` the median cost of the null control.
+    ``red`` counts gates in which any metric was called slower, ``fails`` those left after the null control, ``in_time`` those of them whose
+    trial was done within the budget, ``in_time_with_control`` those that were done with the job's null control counted in too. ``verdicts``
+    count what was said of each metric. Seconds are of those that fail where there are any, else of all: quantiles 0.5, 0.95 and the most;
+    ``control_s`` the median cost of the null control.
     """
 
     cell: str
@@ -48,6 +49,7 @@ class Power:
     red: int
     fails: int
     in_time: int
+    in_time_with_control: int
     verdicts: dict[str, dict[str, int]]
     pairs: float
     seconds: tuple[float, float, float]
@@ -69,7 +71,8 @@ def power_of(cell: Cell, tolerance: float, decided: Sequence[Decided], budget_s:
         decisions=len(decided),
         red=sum(one.red for one in decided),
         fails=sum(one.fails for one in decided),
-        in_time=sum(one.fails and one.spent_s + one.control_s <= budget_s for one in decided),
+        in_time=sum(one.fails and one.spent_s <= budget_s for one in decided),
+        in_time_with_control=sum(one.fails and one.spent_s + one.control_s <= budget_s for one in decided),
         verdicts=verdicts,
         pairs=float(np.median([one.pairs for one in told])),
         seconds=_spread([one.spent_s for one in told]),

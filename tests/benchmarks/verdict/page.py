@@ -20,7 +20,8 @@ The models are chains of 200 small equal units. A slowdown of 1, 2.5, 5 or 10 % 
 graph, not a sleep and not a factor on a number. Both arms run on one pinned core. *Noisy* means: with
 {neighbour}.
 
-Launch pairs are taken by the gate's own functions, in turn over all workloads, machines and changes, in random order. *Measured* is the
+Launch pairs are taken by the gate's own functions, in turn over what a command is given (all workloads, machines and changes, where
+nothing else is said), in random order.{notes} *Measured* is the
 mean change of the median over all pairs with its standard error; it may differ from what was planted, since a query also has a fixed part,
 and is the truth that intervals are held against. *Likeness* is the correlation of pairs that were forked from the same template process.
 
@@ -33,8 +34,9 @@ and is the truth that intervals are held against. *Likeness* is the correlation 
 Launch pairs are drawn again, with replacement and by whole templates, and given to the gate's own code: screen, confirmation, looks,
 stopping, null control. Only the launching and the clock are replaced. Any gated metric of launches may turn a gate red (median, p90,
 throughput, peak memory; p99 where a launch has enough queries). *Red* counts gates before the null control, *fails* those that end with
-exit code 1, *in time* those of them that did so within the trial's time with the null control counted in. Verdicts are of the median;
-seconds are median / 95th percentile, of those that fail where there are any.
+exit code 1, *in time* those of them whose trial took no longer than it may, *with null control* those that took no longer with the null
+control counted in too, which runs once a job. Verdicts are of the median; seconds are median / 95th percentile, of those that fail where
+there are any.
 
 Default tolerances (2 % for the median):
 

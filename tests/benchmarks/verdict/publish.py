@@ -26,7 +26,11 @@ PUBLISHED = Path("docs/measurements")
 NAME = "verdict"
 
 
-def page_of(summary: Summary) -> str:
+NOTES = "notes.txt"
+"""Beside the data, written by hand: how this repetition was made other than by the one command. It goes into the page as it is."""
+
+
+def page_of(summary: Summary, notes: str = "") -> str:
     """The page, as Markdown."""
     if not summary.machines:
         raise SystemExit("there is nothing to publish: run the steps before this one first")
@@ -36,6 +40,7 @@ def page_of(summary: Summary) -> str:
         **charts,
         machine=_machine(summary.machines),
         workloads="\n".join(_workload(summary, name) for name in WORKLOADS),
+        notes=f" {notes}" if notes else "",
         neighbour=summary.machines[-1].neighbour,
         targets=tables.targets(summary),
         truths=tables.truths(summary),
@@ -90,7 +95,10 @@ def publish(data: Path, published: Path) -> Path:
         if lines(data).path.is_file():
             lines(data).pack(folder)
     summary = read_summary(folder)
-    text = page_of(summary)
+    if (data / NOTES).is_file():
+        (folder / NOTES).write_bytes((data / NOTES).read_bytes())
+    notes = (folder / NOTES).read_text(encoding="utf-8").strip() if (folder / NOTES).is_file() else ""
+    text = page_of(summary, notes)
     for name, (chart, _) in plots.CHARTS.items():
         (folder / f"{name}.svg").write_text(plots.svg(chart(summary)), encoding="utf-8")
     page = published / f"{NAME}.md"

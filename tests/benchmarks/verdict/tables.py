@@ -70,10 +70,10 @@ def decisions(summary: Summary, tolerance: float) -> str:
         shares = [f"{counts[name] / power.decisions:.1%}" for name in ("PASS", "INCONCLUSIVE", "REGRESSED", "IMPROVED")]
         found = f"{power.fails} ({power.fails / power.decisions:.2%})" if cell.arm == IDENTICAL else f"{power.fails / power.decisions:.1%}"
         times = [f"{power.seconds[0]:.0f} / {power.seconds[1]:.0f}", f"{power.with_control[0]:.0f} / {power.with_control[1]:.0f}"]
-        in_time = f"{power.in_time / power.decisions:.1%}"
-        rows.append((cell.workload, cell.condition, told(cell.arm), f"{power.red}", found, in_time, *shares, f"{power.pairs:.0f}", *times))
-    head = ("workload", "machine", "planted", "red", "fails", "in time", "PASS", "INCONCLUSIVE", "REGRESSED", "IMPROVED")
-    return table((*head, "pairs", "seconds", "with null control"), rows)
+        in_time = [f"{number / power.decisions:.1%}" for number in (power.in_time, power.in_time_with_control)]
+        rows.append((cell.workload, cell.condition, told(cell.arm), f"{power.red}", found, *in_time, *shares, f"{power.pairs:.0f}", *times))
+    head = ("workload", "machine", "planted", "red", "fails", "in time", "with null control")
+    return table((*head, "PASS", "INCONCLUSIVE", "REGRESSED", "IMPROVED", "pairs", "seconds", "with null control"), rows)
 
 
 def gates(summary: Summary) -> str:

@@ -1,0 +1,48 @@
+"""Where the time goes: one arm, or two beside each other, each under its runtime's own profiler. No verdict is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.profile import Profile
+from harness.engine import protocol
+from harness.engine.workers import THIS_PYTHON, Seat, Worker
+
+if TYPE_CHECKING:
+    from harness.engine.measure import Procedure
+    from harness.engine.protocol import Subject
+
+LEAST_NS = 500_000_000
+TURNS = ("baseline", "candidate", "candidate", "baseline")
+"""A slow drift of the machine, or who comes first, falls on both alike."""
+SLOWER_UNDER_A_PROFILER = 20
+"""How many times longer than without it a profile may take before it is called hung."""
+
+
+def profile_arms(arms: Mapping[str, Subject], procedure: Procedure, folder: Path, *, least_ns: int = LEAST_NS) -> dict[str, Profile]:
+    """A profile of each arm, from two processes of its own; their traces are left in ``folder`` as ARM-N.json.
+
+    Empty where a runtime has no profiler. Raises WorkerFailed when a worker does not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Profile] = {}
+    for number, arm in enumerate(turn for turn in TURNS if turn in arms):
+        subject = arms[arm]
+        seat = Seat(
+            role=f"profile of the {arm}",
+            cores=subject.cores,
+            threads=subject.threads,
+            log=procedure.logs / f"profile-{arm}-{number}.log",
+            python=procedure.pythons.get(arm, THIS_PYTHON),
+        )
+        with Worker(seat) as worker:
+            worker.ask(protocol.Preload(subject), protocol.Done, timeout_s=procedure.timeout_s)
+            request = protocol.TakeProfile(least_ns, (folder / f"{arm}-{number}.json").absolute())
+            timeout_s = procedure.timeout_s + SLOWER_UNDER_A_PROFILER * least_ns / 1e9
+            profile = worker.ask(request, protocol.Profiled, timeout_s=timeout_s).profile
+        if profile is None:
+            return {}
+        found[arm] = found[arm].with_more(profile) if arm in found else profile
+    return found
