@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,11 @@ COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "
 INTEGER = frozenset(
     {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
 )
+QUANTIZE = frozenset({"QuantizeLinear", "DequantizeLinear"})
+FLOATS = {1: "float32", 10: "float16", 16: "bfloat16"}
+"""Element types (TensorProto.DataType) of floating-point weights."""
+ONE_FILE_BYTES = 2**31 - 2**20
+"""Protocol Buffers end at 2 GiB: a model that comes near it keeps its weights in a file beside it."""
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
 
 
@@ -42,11 +49,21 @@ def describe(folder: Path, steps: tuple[AppliedStep, ...], main: str = MAIN) -> 
     )
 
 
+def save(model: onnx.ModelProto, folder: Path, steps: tuple[AppliedStep, ...]) -> ModelArtifact:
+    """Write a model that is whole in memory into a folder, in one file where it is under 2 GB, and describe it."""
+    import onnx
+
+    large = model.ByteSize() >= ONE_FILE_BYTES
+    onnx.save(model, folder / MAIN, save_as_external_data=large, location=f"{MAIN}.data")
+    return describe(folder, steps)
+
+
 def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
     """The data files that a model's tensors name, sorted."""
     locations = {
         entry.value
-        for tensor in model.graph.initializer
+        for graph in graphs(model)
+        for tensor in graph.initializer
         if tensor.data_location == tensor.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
@@ -68,26 +85,44 @@ def external_names(path: Path) -> tuple[str, ...]:
 
 def forget_places(model: onnx.ModelProto) -> None:
     """Take out what the exporter notes of the model's source: paths and lines would make equal graphs differ in size and digest."""
-    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    while graphs:
-        graph = graphs.pop()
+    for node in nodes(model):
+        kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+
+
+def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, then the bodies of its loops and branches."""
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
         for node in graph.node:
-            kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
-            del node.metadata_props[:]
-            node.metadata_props.extend(kept)
-            graphs.extend(_subgraphs(node))
+            waiting.extend(_subgraphs(node))
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of functions and subgraphs included."""
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while waiting:
+        for node in waiting.pop().node:
+            yield node
+            waiting.extend(_subgraphs(node))
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:
     """How many nodes of each type, functions and subgraphs included."""
-    counts: Counter[str] = Counter()
-    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    while graphs:
-        graph = graphs.pop()
-        for node in graph.node:
-            counts[node.op_type] += 1
-            graphs.extend(_subgraphs(node))
-    return counts
+    return Counter(node.op_type for node in nodes(model))
+
+
+def weight_sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """How many floating-point weights of each type there are, the most first."""
+    sizes: Counter[str] = Counter()
+    for graph in graphs(model):
+        for tensor in graph.initializer:
+            if tensor.data_type in FLOATS:
+                sizes[FLOATS[tensor.data_type]] += math.prod(tensor.dims)
+    return dict(sizes.most_common())
 
 
 def quantized_share(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
@@ -114,9 +149,8 @@ def quantized_share(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
 
 
 def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    import onnx
-
-    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+    """The bodies that a node holds: one an attribute, or several."""
+    return [graph for attribute in node.attribute for graph in ([attribute.g] if attribute.HasField("g") else attribute.graphs)]
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

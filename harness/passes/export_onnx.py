@@ -55,8 +55,7 @@ class ExportOnnx(Options):
         for leftover in context.folder.glob("*.data"):
             leftover.unlink()
         onnx_model.forget_places(model)
-        large = model.ByteSize() >= 2**31 - 2**20
-        onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data")
+        onnx_model.save(model, context.folder, artifact.steps)
         worst = _largest_difference(module, str(path), data)
         if not worst <= self.tolerance:
             raise CannotMeasure(

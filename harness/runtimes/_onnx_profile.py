@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.core.profile import OperatorTime, merged
+from harness.core.profile import OperatorTime, Profile, merged
 
 KERNEL = "_kernel_time"
+WARM_UP_CALLS = 5
+MOST_QUERIES = 2_000
+"""The library keeps a million events at most, and writes all of them as text."""
+
+
+def profile(run: Callable[[object], object], prepared: Sequence[object], end: Callable[[], str], least_ns: int, trace: Path) -> Profile:
+    """Queries for about ``least_ns`` ns in a session whose profiler is on; ``end`` ends it and names the file, which becomes ``trace``."""
+    for batch in itertools.islice(itertools.cycle(prepared), WARM_UP_CALLS):
+        run(batch)
+    start = time.perf_counter_ns()
+    run(prepared[0])
+    queries = max(1, min(MOST_QUERIES, least_ns // max(1, time.perf_counter_ns() - start)))
+    for batch in itertools.islice(itertools.cycle(prepared), queries):
+        run(batch)
+    Path(end()).replace(trace)
+    wall_ns, operators = operators_in(trace, queries)
+    return Profile(queries, wall_ns, tuple(operators))
 
 
 def operators_in(trace: Path, queries: int) -> tuple[int, list[OperatorTime]]:

@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,8 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+
+import onnx_kinds  # noqa: E402
 
 
 def operators(artifact):
@@ -114,6 +117,40 @@ def test_what_is_quantized_already_is_refused(workshop, rows, quantized):
     with pytest.raises(CannotMeasure, match="quantized nothing") as raised:
         workshop.apply("quantize_dynamic", quantized, rows)
     assert "2 of 2 Conv, Gemm and MatMul nodes were int8 before" in str(raised.value)
+
+
+def test_operators_that_are_excluded_stay_in_float_a_gemm_too(workshop, images, onnx_cnn):
+    artifact = workshop.apply("quantize_dynamic", onnx_cnn, images, exclude_operators=("Gemm",))
+    assert operators(artifact)["ConvInteger"] == 2 and operators(artifact)["MatMulInteger"] == 0
+
+
+def test_a_weight_in_uint8_is_symmetric_where_that_is_asked_for(workshop, rows):
+    graph = onnx_kinds.saved(
+        workshop,
+        rows,
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+        inputs=[onnx_kinds.value("x", ["batch", 32])],
+        outputs=[onnx_kinds.value("y", ["batch", 10])],
+        initializers=[("w", np.random.default_rng(1).uniform(-1, 3, (32, 10)).astype(np.float32))],
+    )
+    zero = {}
+    for choice in (None, True):
+        artifact = workshop.apply("quantize_dynamic", graph, rows, weight_type="uint8", symmetric_weight=choice)
+        zero[choice] = int(tensors(artifact, "_zero_point")["w_zero_point"])
+    assert zero[None] == pytest.approx(255 / 4, abs=3) and zero[True] in (127, 128)
+
+
+def test_the_report_has_the_loss_of_every_weight_per_channel_too(workshop, rows, onnx_mlp, quantized):
+    found = {}
+    for per_channel in (False, True):
+        artifact = workshop.apply("quantize_dynamic", onnx_mlp, rows, debug=True, per_channel=per_channel)
+        report = json.loads((artifact.folder / "quantization_loss.json").read_text())["tensors"]
+        assert {row["tensor"] for row in report} == {"hidden.weight", "head.linear.weight"} and {row["kind"] for row in report} == {
+            "weight"
+        }
+        found[per_channel] = {row["tensor"]: row["own_db"] for row in report}
+        assert artifact.size_bytes == artifact.path.stat().st_size
+    assert all(40 < found[False][name] < found[True][name] < 60 for name in found[True])
 
 
 @pytest.mark.slow
