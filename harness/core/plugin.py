@@ -63,8 +63,9 @@ class BuildContext:
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """What decides a source's outcome, found without running anything: ``code`` files (followed through their imports inside the
-    project) and ``files`` (hashed as they are), and ``names`` for what lies elsewhere (a hub id with its revision)."""
+    """What decides the outcome of a source, or of a pass that reads files, found without running anything: ``code`` files (followed
+    through their imports inside the project), ``files`` (hashed as they are), and ``names`` for what lies elsewhere (a hub id with its
+    revision)."""
 
     code: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
@@ -86,6 +87,13 @@ class Pass(Protocol):
     needs: ClassVar[tuple[DataRole, ...]]
 
     def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact: ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A pass whose options name code or files of the project: they decide what it makes, as a source's do."""
+
+    def depends_on(self, scenario_folder: Path) -> SourceFiles: ...
 
 
 @dataclass(frozen=True, slots=True)

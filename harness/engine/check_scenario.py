@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from harness import plugins
 from harness.core.errors import BadInput, Problem
-from harness.core.plugin import Options
+from harness.core.plugin import Options, ReadsFiles
 from harness.core.scenario import HardwareTarget, PluginRef, Recipe, Scenario
 from harness.engine.check_promises import check_clauses, check_gate, unknown
 from harness.engine.explain import explain
@@ -93,6 +93,10 @@ def _recipe(
             if not given:
                 hint = f"add 'data: {{{role}: models/file.py:function}}'"
                 problems.append(Problem(f"'{step.name}' needs data.{role}, which the scenario does not give", key=where, hint=hint))
+        if isinstance(plugin, ReadsFiles):
+            files = plugin.depends_on(folder)
+            for file in (*files.code, *files.files):
+                problems += _path_problem(os.path.relpath(file, folder), folder, root, where)
         produced, by = plugin.produces, f"the pass '{step.name}'"  # type: ignore[attr-defined]
     where = f"{key}.runtime"
     runtime = _plugin("runtimes", recipe.runtime, folder, root, where, problems)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from harness import plugins
-from harness.core.plugin import DataRole, Pass, Source, SourceFiles
+from harness.core.plugin import DataRole, Pass, ReadsFiles, Source, SourceFiles
 from harness.core.result import Content
 from harness.engine.code_closure import code_text, follow_imports
 from harness.engine.read_scenario import spelled_out
@@ -67,7 +67,7 @@ def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
     parts = _Parts(trial, toolchain)
     scenario, recipe = trial.source.scenario, trial.recipe
     model = parts.model()
-    passes = [(ref, parts.plugin("passes", ref), parts.reads(ref)) for ref in recipe.passes]
+    passes = [(ref, parts.step(ref), parts.reads(ref)) for ref in recipe.passes]
     roles = [role for role in ROLES if role == "evaluation" or any(role in reads for _, _, reads in passes)]
     data = {role: parts.data(role) for role in roles}
     runtime, load = parts.plugin("runtimes", recipe.runtime), parts.plugin("loads", scenario.measure.load)
@@ -122,11 +122,28 @@ class _Parts:
         spec = self.scenario.model
         plugin = self.plugin("sources", spec.source)
         needed = self._source_files()
-        files = [*needed.files, *(self.folder / name for name in spec.files)]
         code = self.code(needed.code)
-        contents = {path.resolve().relative_to(self.root).as_posix(): _file_digest(path) for path in files}
+        contents = self.contents([*needed.files, *(self.folder / name for name in spec.files)])
         facts = [plugin.facts, spec.args, code.facts, contents, list(needed.names)]
         return Part(facts, {**plugin.versions, **code.versions})
+
+    def step(self, ref: PluginRef) -> Part:
+        """A pass, with the project's code and files that its options name."""
+        plugin = self.plugin("passes", ref)
+        if ref.is_file:
+            return plugin
+        kind = plugins.load("passes", ref.name)
+        options = kind.model_validate(spelled_out(kind, ref))
+        if not isinstance(options, ReadsFiles):
+            return plugin
+        needed = options.depends_on(self.folder)
+        code = self.code(needed.code)
+        facts = [plugin.facts, code.facts, self.contents(needed.files), list(needed.names)]
+        return Part(facts, {**plugin.versions, **code.versions})
+
+    def contents(self, files: Iterable[Path]) -> dict[str, str]:
+        """The digest of each file by its path in the project."""
+        return {path.resolve().relative_to(self.root).as_posix(): _file_digest(path) for path in files}
 
     def data(self, role: DataRole) -> Part:
         """A data set: its factory with arguments and code, or what is drawn from the seed."""
@@ -154,8 +171,12 @@ class _Parts:
 
 
 def plugin_digest(path: Path) -> str:
-    """Twelve hex digits over a built-in plugin's code, as toolchains hold them."""
-    return hashlib.sha256(code_text(path).encode()).hexdigest()[:12]
+    """Twelve hex digits over a built-in plugin's code, as toolchains hold them: its file, and what its family shares (``_training.py``) and
+    the formats, as far as it imports them."""
+    formats = plugins.PACKAGE / "formats"
+    imported = follow_imports([path], plugins.PACKAGE.parent).files
+    own = [file for file in imported if file == path.resolve() or file.parent in (path.resolve().parent, formats.resolve())]
+    return hashlib.sha256("\0".join(map(code_text, own)).encode()).hexdigest()[:12]
 
 
 def _digest(facts: object) -> str:

@@ -5,6 +5,7 @@ import pytest
 from fakes.projects import TOOLCHAIN, Project, code_project, fake_project
 
 from harness import plugins
+from harness.core.errors import BadInput
 from harness.engine import content
 from harness.engine.content import derive
 from harness.engine.toolchain import Toolchain
@@ -249,3 +250,25 @@ def test_keys_are_all_different_and_fit_for_file_names(project):
     keys = [*(step.key for step in made.steps), *made.data.values(), made.predictions, made.content.source, made.content.digest]
     assert len(set(keys)) == len(keys) == 8
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
+
+
+def test_code_that_a_pass_names_enters_with_all_that_it_imports(project):
+    project.write("students/small.py", "from sizes import WIDTH\n\n\ndef build():\n    return WIDTH\n")
+    project.write("students/sizes.py", "WIDTH = 4\n")
+    project.change("scenario.yaml", "recipes:", "recipes:\n  taught: {passes: [distill: students/small.py:build], runtime: torch}")
+    project.change("scenario.yaml", "  task: classification", "  training: models/rows.py:train_set\n  task: classification")
+    plain, first = project.derive("plain"), project.derive("taught")
+    project.change("students/sizes.py", "4", "5")
+    second = project.derive("taught")
+    project.change("students/sizes.py", "5", "5  # units")
+    assert project.derive("taught") == second
+    assert second.content.source != first.content.source
+    assert [one.key == other.key for one, other in zip(first.steps, second.steps, strict=True)] == [True, False]
+    assert project.derive("plain") == plain
+
+
+def test_code_that_a_pass_names_and_that_is_not_there_is_told_before_anything_runs(project):
+    project.change("scenario.yaml", "recipes:", "recipes:\n  taught: {passes: [distill: students/none.py:build], runtime: torch}")
+    project.change("scenario.yaml", "  task: classification", "  training: models/rows.py:train_set\n  task: classification")
+    with pytest.raises(BadInput, match=r"recipes\.taught\.passes\[0\]: file 'students/none\.py' does not exist"):
+        project.derive("taught")
