@@ -37,7 +37,7 @@ class AppliedStep:
 class ModelArtifact:
     """A model on disk: a folder that needs nothing outside itself but installed packages.
 
-    ``format`` names how to open it: torch_module, torchscript, onnx, fake (see ``harness/formats``).
+    ``format`` names how to open it: torch_module, torchscript, aot_inductor, onnx, openvino, fake and others (see ``harness/formats``).
     ``main`` is the model's file, relative to ``folder``. ``size_bytes`` counts what a deployment ships: the model's
     own files (weights and graph), not this program's notes. ``sha256`` is over those bytes.
     """

@@ -1,4 +1,4 @@
-"""A sentence encoder's head: the only module of this program that a saved model refers to."""
+"""A sentence encoder's head. Saved models refer to it by name, as they do to ``formats.precision``."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from harness.core.artifact import AppliedStep, Dataset, ModelArtifact, TensorSpec
 from harness.core.errors import BadInput, Problem
 from harness.formats.files import digest_of, size_of
+from harness.formats.precision import input_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,11 +91,15 @@ def load(artifact: ModelArtifact) -> torch.nn.Module:
 
 
 def call(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Call a module as deployments do: one input by position, several by name. Outputs by name, the principal one first."""
+    """Call a module as deployments do: one input by position, several by name. Outputs by name, the principal one first.
+
+    Floating inputs are given in the dtype that the module takes.
+    """
     import torch
 
+    dtype = input_dtype(module)
     with torch.inference_mode():
-        return flatten(invoke(module, inputs))
+        return flatten(invoke(module, {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}))
 
 
 def invoke(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> object:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from harness.core.artifact import ModelArtifact
 from harness.core.errors import CannotMeasure
 from harness.core.measurement import SessionFacts
 from harness.core.plugin import Device, Options, Session
+from harness.core.profile import Profile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +54,7 @@ class DeviceClock:
 
 
 class TorchSession:
-    """An eager module: ``run`` is one forward call and, on CUDA, the wait until the device has finished."""
+    """A module: ``run`` is one forward call and, on CUDA, the wait until the device has finished. ``dtype`` is that of floating inputs."""
 
     def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype, channels_last: bool) -> None:
         import torch
@@ -61,9 +63,12 @@ class TorchSession:
         self.device = device
         self.dtype = dtype
         self.channels_last = channels_last
-        self.facts = _facts(module, device)
         self._mode = torch.inference_mode
         self._clock = DeviceClock(device) if device.type == "cuda" else None
+
+    @property
+    def facts(self) -> SessionFacts:
+        return facts_of(self.module, self.device)
 
     def prepare(self, batch: Mapping[str, NDArray[np.generic]]) -> object:
         import torch
@@ -97,8 +102,10 @@ class TorchSession:
 
 
 class TorchRuntime(Options):
-    """PyTorch, eager. Options: ``dtype`` (float32, bfloat16, float16) and ``channels_last``.
+    """PyTorch, eager. Options: ``dtype`` (model, float32, bfloat16, float16) and ``channels_last``.
 
+    ``dtype: model`` runs the weights as they were saved, so what a pass has done to them holds; any other casts all of them when the model
+    is opened. Floating inputs are given in the dtype that the model takes, outside the timed query.
     CUDA is synchronised in every query, and timed by the host's clock and by the device's.
     Running on CUDA is unverified until a run on a GPU is recorded in docs/measurements.
     """
@@ -108,7 +115,7 @@ class TorchRuntime(Options):
     accepts: ClassVar[tuple[str, ...]] = ("torch_module", "torchscript")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["model", "float32", "bfloat16", "float16"] = "model"
     channels_last: bool = False
 
     def imports(self, artifact: ModelArtifact) -> tuple[str, ...]:
@@ -128,41 +135,64 @@ class TorchRuntime(Options):
 
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
-        """The module on its device. Raises CannotMeasure when the CUDA device asked for is not there."""
-        import torch
-
-        torch.set_num_threads(device.threads)
-        target = torch.device(device.name)
-        if target.type == "cuda" and (target.index or 0) >= (count := torch.cuda.device_count()):
-            seen = f"only {count} of them" if count else "no CUDA device"
-            raise CannotMeasure(f"'{device.name}' was asked for and this torch ({torch.__version__}) sees {seen}")
-        module = _open(artifact).to(target)
-        dtype = getattr(torch, self.dtype)
-        module = module.to(dtype)  # also float32: checkpoints are kept in half precision, and inputs are given in this dtype
-        if self.channels_last:
-            module = module.to(memory_format=torch.channels_last)
+        """The module on its device. Raises CannotMeasure when the CUDA device asked for is not there, or a pass has set the precision."""
+        target = device_of(device)
+        module, dtype = placed(load(artifact), target, self.dtype, self.channels_last)
         yield TorchSession(module, target, dtype, self.channels_last)
 
+    def profile(
+        self, artifact: ModelArtifact, device: Device, batches: Sequence[Mapping[str, NDArray[np.generic]]], least_ns: int, trace: Path
+    ) -> Profile:
+        from harness.runtimes import _torch_profile
 
-def _open(artifact: ModelArtifact) -> torch.nn.Module:
-    import warnings
+        with self.open(artifact, device) as session:
+            assert isinstance(session, TorchSession)
+            return _torch_profile.profile(session, batches, least_ns, trace)
 
+
+def device_of(device: Device) -> torch.device:
+    """Torch's name of a device, with the threads set. Raises CannotMeasure when the CUDA device asked for is not there."""
     import torch
 
-    from harness.formats import torch_module
-
-    if artifact.format == "torchscript":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            scripted: torch.nn.Module = torch.jit.load(str(artifact.path), map_location="cpu")
-            return scripted.eval()
-    return torch_module.load(artifact)
+    torch.set_num_threads(device.threads)
+    target = torch.device(device.name)
+    if target.type == "cuda" and (target.index or 0) >= (count := torch.cuda.device_count()):
+        seen = f"only {count} of them" if count else "no CUDA device"
+        raise CannotMeasure(f"'{device.name}' was asked for and this torch ({torch.__version__}) sees {seen}")
+    return target
 
 
-def _facts(module: torch.nn.Module, device: torch.device) -> SessionFacts:
+def placed(module: torch.nn.Module, target: torch.device, dtype: str, channels_last: bool) -> tuple[torch.nn.Module, torch.dtype]:
+    """The module on its device in the precision and layout asked for, and the dtype of its floating inputs."""
+    import torch
+
+    from harness.formats import precision
+
+    module = module.to(target)
+    if dtype != "model":
+        if precision.casts_inputs(module):
+            raise CannotMeasure(
+                f"the runtime's 'dtype: {dtype}' would cast weights that a pass has put in a precision of their own",
+                hint="leave out the runtime's dtype, or the recipe's pass",
+            )
+        module = module.to(getattr(torch, dtype))
+    if channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    return module, precision.input_dtype(module) if dtype == "model" else getattr(torch, dtype)
+
+
+def load(artifact: ModelArtifact) -> torch.nn.Module:
+    """The module of an artifact of the format torch_module or torchscript, on the CPU."""
+    from harness.formats import torch_module, torchscript
+
+    return torchscript.load(artifact.path) if artifact.format == "torchscript" else torch_module.load(artifact)
+
+
+def facts_of(module: torch.nn.Module, device: torch.device) -> SessionFacts:
     """Device and precision as the module's own tensors tell them; quantized layers hold theirs packed and are counted."""
     import torch
 
+    from harness.formats import precision
     from harness.formats.torch_module import packed_weights, quantized_layers
 
     sizes: Counter[str] = Counter()
@@ -175,13 +205,18 @@ def _facts(module: torch.nn.Module, device: torch.device) -> SessionFacts:
         sizes["int8"] += sum(weight.numel() for weight in packed_weights(layer))
     quantized = Counter(type(layer).__name__ for layer in layers.values())
     total = sum(sizes.values()) or 1
-    precision = " + ".join(f"{name} ({count / total:.0%})" if len(sizes) > 1 else name for name, count in sizes.most_common())
+    told = " + ".join(f"{name} ({count / total:.0%})" if len(sizes) > 1 else name for name, count in sizes.most_common())
     details = tuple(f"{count} quantized {name} layers" for name, count in sorted(quantized.items()))
     if layers:
         details += (f"engine {torch.backends.quantized.engine}",)
     if len(devices) > 1 and device.type != "cuda":
         details += (f"parameters on {', '.join(sorted(devices))}",)
-    return SessionFacts(str(device), precision or "no parameters", torch.get_num_threads(), details)
+    if (autocast := precision.autocast_of(module)) is not None:
+        told = f"autocast to {autocast}, weights in {told}"
+    if device.type == "cpu":
+        computed = sorted({*sizes, *([autocast] if autocast else [])})
+        details += tuple(warning for name in computed if (warning := precision.emulation(name)) is not None)
+    return SessionFacts(str(device), told or "no parameters", torch.get_num_threads(), details)
 
 
 PLUGIN = TorchRuntime

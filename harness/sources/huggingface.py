@@ -15,7 +15,8 @@ class HuggingFace(Options):
 
     Written ``huggingface: ./folder`` or ``huggingface: {id: org/name, revision: <commit>, task: embedding}``. ``task`` chooses the
     head: ``embedding`` is mean pooling over the attention mask and L2 normalisation. Code from the hub is never run. A hub id
-    without a revision names what may change: pin a commit.
+    without a revision names what may change: pin a commit. ``dtype: float32`` widens a checkpoint that is kept in half precision,
+    ``checkpoint`` leaves it as it is.
     """
 
     extra: ClassVar[str | None] = "huggingface"
@@ -25,6 +26,7 @@ class HuggingFace(Options):
 
     id: str
     revision: str | None = None
+    dtype: Literal["float32", "checkpoint"] = "float32"
     task: Literal["base", "embedding", "text-classification", "image-classification", "token-classification"] = "base"
 
     def depends_on(self, scenario_folder: Path) -> SourceFiles:
@@ -54,7 +56,8 @@ class HuggingFace(Options):
         folder = context.scenario_folder / self.id
         name = str(folder) if folder.is_dir() else self.id
         torch.manual_seed(context.seed)  # a head that the weights do not hold is drawn
-        options = {"revision": self.revision or "main", "trust_remote_code": False, "output_loading_info": True}
+        dtype = torch.float32 if self.dtype == "float32" else "auto"
+        options = {"dtype": dtype, "revision": self.revision or "main", "trust_remote_code": False, "output_loading_info": True}
         try:
             model, loaded = auto.from_pretrained(name, **options)
         except (OSError, ValueError, SafetensorError) as error:

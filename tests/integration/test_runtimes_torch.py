@@ -48,14 +48,24 @@ def test_whole_numbers_stay_whole_numbers_in_half_precision(shop, minilm, senten
     assert got.shape == (3, 384)
 
 
-def test_a_module_that_was_saved_in_half_precision_runs_in_the_precision_that_is_asked_for(workshop, rows):
-    narrow = Dataset({"x": rows.inputs["x"].astype(np.float16)}, None)
-    module = workshop.source("factory", narrow, target="nets.py:half")
+@pytest.mark.parametrize("given", [np.float32, np.float16, np.float64])
+def test_a_module_that_was_saved_in_half_precision_runs_as_it_was_saved_whatever_the_data_is_in(workshop, rows, given):
+    data = Dataset({"x": rows.inputs["x"].astype(given)}, None)
+    module = workshop.source("factory", data, target="nets.py:half")
     with workshop.open("torch", module) as session:
-        assert session.facts.precision == "float32"
-        assert session.run(session.prepare(narrow.batch(0, 2))).dtype is torch.float32
-    with workshop.open("torch", module, dtype="float16") as session:
         assert session.facts.precision == "float16"
+        assert session.run(session.prepare(data.batch(0, 2))).dtype is torch.float16
+    with workshop.open("torch", module, dtype="float32") as session:
+        assert session.facts.precision == "float32"
+        assert session.run(session.prepare(data.batch(0, 2))).dtype is torch.float32
+
+
+def test_a_module_without_weights_takes_float32(workshop, rows):
+    data = Dataset({"x": rows.inputs["x"].astype(np.float64)}, None)
+    module = workshop.source("factory", data, target="twins/left/net.py:build")
+    with workshop.open("torch", module) as session:
+        assert session.prepare(data.batch(0, 2))["x"].dtype is torch.float32
+        assert session.facts.precision == "no parameters"
 
 
 def test_channels_last_is_in_the_weights_and_in_the_inputs_and_changes_no_answer(shop, cnn, images):
