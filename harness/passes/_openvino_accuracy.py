@@ -1,0 +1,64 @@
+"""Top-1 accuracy on held-out calibration samples, for the accuracy-aware mode of quantize_nncf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from harness.core.artifact import Dataset
+from harness.core.errors import CannotMeasure
+from harness.passes import _openvino_check
+
+if TYPE_CHECKING:
+    import openvino
+
+Score = Callable[["openvino.CompiledModel", Iterable[int]], tuple[float, list[float]]]
+"""What NNCF asks for: a compiled model and rows of the data, to their mean score and the score of each."""
+
+
+def held_out(data: Dataset, calibrated: int, max_drop: float) -> Dataset:
+    """The labelled samples after the first ``calibrated``. Raises CannotMeasure without labels, or with too few to see ``max_drop``."""
+    import numpy as np
+
+    if data.targets is None:
+        raise CannotMeasure(
+            "'max_drop' needs labels, and data.calibration has none",
+            hint="return (inputs, targets) from its factory, or leave 'max_drop' out",
+        )
+    if data.targets.ndim != 1 or not np.issubdtype(data.targets.dtype, np.integer):
+        raise CannotMeasure(
+            f"'max_drop' knows top-1 accuracy alone: targets of data.calibration are {data.targets.dtype}{list(data.targets.shape)}",
+            hint="give one integer class a sample, or leave 'max_drop' out and let the gate judge accuracy",
+        )
+    left = data.count - calibrated
+    if left * max_drop < 1:
+        raise CannotMeasure(
+            f"a drop of {max_drop:.2%} cannot be seen on {left} samples: one of them is {1 / max(left, 1):.2%}",
+            hint=f"give at least {2 * int(np.ceil(1 / max_drop))} calibration samples: half of them or more are kept to judge by",
+        )
+    inputs = {name: values[calibrated:] for name, values in data.inputs.items()}
+    return Dataset(inputs, data.targets[calibrated:])
+
+
+def score_on(data: Dataset) -> Score:
+    """1 for a right answer and 0 for a wrong one, row by row, as the metric accuracy has it."""
+    import numpy as np
+
+    assert data.targets is not None
+    targets = data.targets
+
+    def score(compiled: openvino.CompiledModel, rows: Iterable[int]) -> tuple[float, list[float]]:
+        hits = []
+        for row in rows:
+            values = np.asarray(compiled(_openvino_check.feed_of(data.batch(row, 1)))[0])
+            if values.ndim != 2 or values.shape[1] < 2:
+                raise CannotMeasure(f"'max_drop' needs one row of class scores a sample; the principal output is {list(values.shape)}")
+            hits.append(float(int(np.argmax(values[0])) == int(targets[row])))
+        return float(np.mean(hits)), hits
+
+    return score
+
+
+def accuracy(model: openvino.Model, data: Dataset) -> float:
+    """Top-1 accuracy in float32, whatever this CPU prefers."""
+    return score_on(data)(_openvino_check.compiled(model), range(data.count))[0]
