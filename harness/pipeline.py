@@ -21,6 +21,7 @@ from harness.engine.against import resolve
 from harness.engine.base_arm import BaseFinder
 from harness.engine.build import Builder
 from harness.engine.compare_cases import compare_cases
+from harness.engine.explain_recipes import explain_recipes
 from harness.engine.explain_reds import explain_reds
 from harness.engine.job import Job
 from harness.engine.judge import decide
@@ -32,6 +33,7 @@ from harness.engine.read_environment import read_environment
 from harness.engine.read_scenario import read_scenarios
 from harness.engine.record import record_of, skipped_record, trial_comparisons
 from harness.engine.sla import check_sla
+from harness.engine.trade_offs import note_trade_offs
 from harness.engine.worktree import Worktrees
 from harness.store.baselines import Baselines
 from harness.store.cache import Cache, cache_folder, cache_limit
@@ -78,6 +80,7 @@ def run(request: Request, progress: Progress) -> RunResult:
         progress.phase("Measuring", len(cases))
         for case in cases:
             measure_alone(job, case)
+        explain_recipes(job, cases)
         return _finish(request, job, plan, files, cases, None, gated=False)
 
 
@@ -116,6 +119,7 @@ def _build(job: Job, cases: Sequence[Case], finder: BaseFinder | None = None) ->
             job.find_base(case, finder)
     for case in cases:
         case.score(job.reference(case, cases))
+    note_trade_offs(cases, job.seed)
 
 
 def _finish(

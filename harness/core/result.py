@@ -13,7 +13,7 @@ from enum import StrEnum
 from harness.core.artifact import AppliedStep
 from harness.core.comparison import Comparison, NullControl, SlaFinding, Verdict
 from harness.core.environment import Environment
-from harness.core.estimate import Absent, Estimate
+from harness.core.estimate import Absent, ConfidenceInterval, Estimate
 from harness.core.measurement import Failure, Repeat, SessionFacts
 from harness.core.profile import OperatorTable
 from harness.core.scenario import PluginRef
@@ -103,6 +103,16 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
+class QualityChange:
+    """A recipe's score less its reference's over the same samples, with its interval; it decides nothing."""
+
+    metric: str
+    difference: float
+    interval: ConfidenceInterval
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Flip:
     """One evaluation sample whose answer changed from baseline to candidate."""
 
@@ -117,7 +127,7 @@ class TrialRecord:
     """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are.
 
     ``repeat`` and ``base_repeat`` are what came of asking each arm twice; None where that was not done. ``operators`` is where the time
-    went, of a trial that became slower.
+    went, of a trial that became slower; ``quality_change`` what it costs in accuracy against the reference recipe.
     """
 
     id: str
@@ -148,6 +158,7 @@ class TrialRecord:
     repeat: Repeat | None = None
     base_repeat: Repeat | None = None
     operators: OperatorTable | None = None
+    quality_change: QualityChange | None = None
 
     def estimate(self, metric: str) -> Estimate | None:
         return next((estimate for estimate in self.estimates if estimate.metric == metric), None)

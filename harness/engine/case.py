@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.core.plan import Trial
     from harness.core.plugin import Predictions
     from harness.core.profile import OperatorTable
+    from harness.core.result import QualityChange
     from harness.engine.against import Ref
     from harness.engine.base_arm import BaseArm
     from harness.engine.content import Derivation
@@ -56,6 +57,7 @@ class Case:
     unreadable: str | None = None
     notes: list[str] = field(default_factory=list)
     operators: OperatorTable | None = None
+    quality_change: QualityChange | None = None
     against: Ref | None = None
 
     @property

@@ -70,6 +70,7 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
         repeat=case.predictions.repeat if case.predictions else None,
         base_repeat=case.base_predictions.repeat if case.base_predictions else None,
         operators=case.operators,
+        quality_change=case.quality_change,
     )
     return replace(record, notes=(*record.notes, *doubts_of(record)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import logging
 import os
 import signal
 import statistics
@@ -358,6 +359,7 @@ def main() -> None:
         os.sched_setaffinity(0, cores)
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: it ends its workers
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # to the worker's log: how far a training is, for one
     with Connection(descriptor) as connection:
         serve(connection)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.core.result import TrialState
+from harness.core.units import format_points
 
 if TYPE_CHECKING:
     from harness.core.result import RunResult, TrialRecord
@@ -18,6 +19,7 @@ COST = "latency_p50"
 QUALITIES = ("accuracy", "agreement", "output_cosine")
 """What latency is traded against: the first of these that the recipes have."""
 SIZE = "model_size"
+NEXT_TO_NOTHING = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,42 @@ def difference_to(trial: TrialRecord, other: TrialRecord | None, metric: str) ->
     """The trial's value less the other's; None without both."""
     ours, theirs = trial.estimate(metric), None if other is None else other.estimate(metric)
     return None if ours is None or theirs is None else ours.value - theirs.value
+
+
+def bargain(trial: TrialRecord, reference: TrialRecord | None) -> str:
+    """What a recipe buys and what it costs against its reference, in one sentence; empty for the reference and without one.
+
+    Speed is from each recipe's own launches; accuracy is the difference over the same samples, with its interval.
+    """
+    if reference is None or trial.is_reference:
+        return ""
+    told = [
+        _compared(ratio_to(trial, reference, metric), better, worse)
+        for metric, better, worse in (
+            (COST, "{:.2f} times as quick", "takes {:.2f} times as long"),
+            (SIZE, "{:.2f} of the size", "{:.2f} times as large"),
+            ("peak_memory", "{:.2f} of the memory", "{:.2f} times the memory"),
+        )
+    ]
+    buys = [text for text, is_better in filter(None, told) if is_better]
+    costs = [text for text, is_better in filter(None, told) if not is_better]
+    if (change := trial.quality_change) is not None:
+        interval = f"{format_points(change.interval.low)} to {format_points(change.interval.high)} at {100 * change.interval.level:.0f} %"
+        quality = f"{format_points(change.difference)} of {change.metric} ({interval})"
+        (costs if change.difference < 0 else buys).append(quality)
+    if not buys and not costs:
+        return ""
+    gained = f"Buys {', '.join(buys)}" if buys else "Buys nothing"
+    return f"{gained}; costs {', '.join(costs)}." if costs else f"{gained}, and costs nothing that was measured."
+
+
+def _compared(ratio: float | None, better: str, worse: str) -> tuple[str, bool] | None:
+    """A ratio in words and whether it is a gain; None where it is next to nothing (2 %) or not known."""
+    if ratio is None or abs(ratio - 1) < NEXT_TO_NOTHING:
+        return None
+    if ratio < 1:
+        return better.format(1 / ratio if "quick" in better else ratio), True
+    return worse.format(ratio), False
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -171,6 +171,7 @@ def _environment() -> Environment:
         "bytes": Unit.BYTES,
         "nanoseconds": Unit.NANOSECONDS,
         "ratio_to": _recipes.ratio_to,
+        "bargain": _recipes.bargain,
         "difference_to": _recipes.difference_to,
         "drift_size": drift_size_of,
         "interval_told": interval_told,

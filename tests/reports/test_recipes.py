@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reports._recipes import pareto_front, recipe_groups
+from harness.core.estimate import ConfidenceInterval
+from harness.core.result import QualityChange
+from harness.reports._recipes import bargain, pareto_front, recipe_groups
 from harness.reports._tradeoff import place_names
 
 points = st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=12)
@@ -40,3 +44,20 @@ def test_names_of_neighbouring_points_do_not_cover_each_other():
 def test_a_name_never_leaves_the_plot():
     (place,) = place_names([(598.0, 50.0)], [120.0], plot_width=600)
     assert 0 <= place[0] <= 480
+
+
+def test_a_recipe_is_told_in_one_sentence_what_it_buys_and_what_it_costs(results):
+    group = recipe_groups(results.result())[0]
+    int8 = next(trial for trial in group.trials if trial.recipe == "int8")
+    plain = replace(int8, quality_change=None)
+    assert bargain(plain, group.reference).startswith("Buys ") and "of the size" in bargain(plain, group.reference)
+    drop = QualityChange("accuracy", -0.0042, ConfidenceInterval(-0.011, 0.002, 0.95), 540)
+    assert bargain(replace(plain, quality_change=drop), group.reference).endswith(
+        "costs -0.42 points of accuracy (-1.10 points to +0.20 points at 95 %)."
+    )
+
+
+def test_the_reference_and_a_recipe_without_one_are_not_told_as_a_bargain(results):
+    group = recipe_groups(results.result())[0]
+    assert bargain(group.reference, group.reference) == ""
+    assert bargain(group.trials[1], None) == ""
