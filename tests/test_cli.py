@@ -86,7 +86,7 @@ def test_without_a_command_the_help_is_shown_and_nothing_passes(empty):
         ("validate", ["--set KEY.PATH=VALUE"]),
         ("list", ["passes, runtimes, loads, metrics, reports or sources"]),
         ("init", ["[FOLDER]"]),
-        ("report", ["[RUN]", "--format [html|markdown|junit|json|text]"]),
+        ("report", ["[RUN]", "--format [html|markdown|junit|json|text|github]"]),
         ("baseline", ["accept", "list", "show", "remove"]),
     ],
 )
