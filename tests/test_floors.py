@@ -1,6 +1,6 @@
 """The floors of the program, kept by its syntax trees: a module imports its own floor and those below it, and frameworks late.
 
-5  cli, commands                                              and __main__
+5  cli, commands, pytest_plugin                               and __main__
 4  pipeline
 3  engine, store
 2  sources, passes, runtimes, loads, metrics, reports, serving; formats helps those that handle models
@@ -30,6 +30,7 @@ FLOORS = {
     "store": 3,
     "pipeline": 4,
     "commands": 5,
+    "pytest_plugin": 5,
     "cli": 5,
     "__main__": 5,
 }
@@ -49,8 +50,8 @@ HEAVY = {
 }
 USERS_OF_FORMATS = {"formats", "sources", "passes", "runtimes", "engine.worker", "engine.datasets"}
 """``engine.datasets`` runs the user's data factories, in a worker."""
-IMPORTED_LATE = "formats.embedding"
-"""The one file that may import a framework as it is imported: a saved model refers to the class in it."""
+IMPORTED_LATE = ("formats.embedding", "formats.int4_weight")
+"""The files that may import a framework as they are imported: a saved model refers to the class in each."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def plugins_by_name(imports):
 
 def frameworks_at_import(imports):
     """Also the file that is imported late, when that is imported early."""
-    early = [one for one in imports if one.where == "top" and one.by != IMPORTED_LATE]
-    return [one for one in early if one.name.partition(".")[0] in HEAVY or one.ours == IMPORTED_LATE]
+    early = [one for one in imports if one.where == "top" and one.by not in IMPORTED_LATE]
+    return [one for one in early if one.name.partition(".")[0] in HEAVY or one.ours in IMPORTED_LATE]
 
 
 def frameworks_off_their_floor(imports):

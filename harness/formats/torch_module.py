@@ -25,6 +25,7 @@ from harness.core.artifact import AppliedStep, Dataset, ModelArtifact, TensorSpe
 from harness.core.errors import BadInput, Problem
 from harness.formats.files import digest_of, size_of
 from harness.formats.precision import input_dtype
+from harness.formats.torchao_tensors import quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +175,7 @@ class SavedCode(importlib.abc.MetaPathFinder):
 def restore_code(artifact_folder: Path) -> None:
     """Make a model's saved code importable, and import the modules that its classes are from: opening it then only reads weights."""
     for name in installed_modules(artifact_folder):
-        with contextlib.suppress(ImportError):  # where it is needed all the same, opening the model says so
+        with contextlib.suppress(ImportError), quiet():  # where it is needed all the same, opening the model says so
             importlib.import_module(name)
     code = SavedCode(artifact_folder / CODE)
     if not any(isinstance(finder, SavedCode) and finder.folder == code.folder for finder in sys.meta_path):
@@ -194,7 +195,7 @@ def installed_modules(artifact_folder: Path) -> tuple[str, ...]:
 def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
     """Copy the project's own files that are imported now, with all that came with the artifact that the module was opened from."""
     files: dict[str, tuple[Path, Path]] = {}
-    homes = {type(part).__module__ for part in module.modules()}
+    homes = {type(part).__module__ for part in (*module.modules(), *module.parameters())}  # a quantized weight has a class of its own
     origins = {Path(str(getattr(sys.modules.get(home), "__file__", ""))) for home in homes}
     for finder in sys.meta_path:
         if isinstance(finder, SavedCode) and any(origin.is_relative_to(finder.folder) for origin in origins):

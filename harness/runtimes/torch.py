@@ -112,7 +112,7 @@ class TorchRuntime(Options):
 
     extra: ClassVar[str | None] = "torch"
     packages: ClassVar[tuple[str, ...]] = ("torch",)
-    accepts: ClassVar[tuple[str, ...]] = ("torch_module", "torchscript")
+    accepts: ClassVar[tuple[str, ...]] = ("torch_module", "torchscript", "exported_program")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     dtype: Literal["model", "float32", "bfloat16", "float16"] = "model"
@@ -182,9 +182,11 @@ def placed(module: torch.nn.Module, target: torch.device, dtype: str, channels_l
 
 
 def load(artifact: ModelArtifact) -> torch.nn.Module:
-    """The module of an artifact of the format torch_module or torchscript, on the CPU."""
-    from harness.formats import torch_module, torchscript
+    """The module of an artifact of the format torch_module, torchscript or exported_program, on the CPU."""
+    from harness.formats import exported_program, torch_module, torchscript
 
+    if artifact.format == "exported_program":
+        return exported_program.load(artifact)
     return torchscript.load(artifact.path) if artifact.format == "torchscript" else torch_module.load(artifact)
 
 
@@ -194,6 +196,7 @@ def facts_of(module: torch.nn.Module, device: torch.device) -> SessionFacts:
 
     from harness.formats import precision
     from harness.formats.torch_module import packed_weights, quantized_layers
+    from harness.formats.torchao_tensors import quantized_weights, width_of
 
     sizes: Counter[str] = Counter()
     devices = {str(device)}
@@ -204,6 +207,12 @@ def facts_of(module: torch.nn.Module, device: torch.device) -> SessionFacts:
     for layer in layers.values():
         sizes["int8"] += sum(weight.numel() for weight in packed_weights(layer))
     quantized = Counter(type(layer).__name__ for layer in layers.values())
+    for name, weight in quantized_weights(module).items():  # they call themselves by the dtype that they are computed in
+        sizes[str(weight.dtype).removeprefix("torch.")] -= weight.numel()
+        sizes[f"int{width_of(weight)}"] += weight.numel()
+        quantized[type(module.get_submodule(name.rpartition(".")[0])).__name__] += 1
+    sizes["int8"] += sum(buffer.numel() for buffer in module.buffers() if buffer.dtype is torch.int8)  # those of an exported program
+    sizes = +sizes
     total = sum(sizes.values()) or 1
     told = " + ".join(f"{name} ({count / total:.0%})" if len(sizes) > 1 else name for name, count in sizes.most_common())
     details = tuple(f"{count} quantized {name} layers" for name, count in sorted(quantized.items()))

@@ -13,6 +13,7 @@ from harness.core.artifact import ModelArtifact
 from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.core.measurement import SessionFacts
 from harness.core.plugin import Device, Options, Session
+from harness.formats.torchao_tensors import quiet
 from harness.runtimes import _inductor_cache
 from harness.runtimes.torch import TorchSession, device_of, facts_of, load, placed
 
@@ -58,7 +59,8 @@ class CompiledSession(TorchSession):
 
     def _compile(self, prepared: object) -> object:
         start = time.perf_counter()
-        given = super().run(prepared)
+        with quiet():
+            given = super().run(prepared)
         self.first_s = time.perf_counter() - start
         self.graphs = _counted("stats", "unique_graphs")
         self.from_cache = _counted("inductor", "fxgraph_cache_hit")
@@ -118,7 +120,7 @@ class TorchCompileRuntime(Options):
 
     extra: ClassVar[str | None] = "torch"
     packages: ClassVar[tuple[str, ...]] = ("torch",)
-    accepts: ClassVar[tuple[str, ...]] = ("torch_module", "aot_inductor")
+    accepts: ClassVar[tuple[str, ...]] = ("torch_module", "exported_program", "aot_inductor")
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     backend: str = "inductor"

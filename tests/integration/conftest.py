@@ -22,12 +22,11 @@ PROJECT = Path(__file__).parent / "project"
 @contextlib.contextmanager
 def forgetting_imports(below):
     """Forget what is imported from ``below``: a build normally has a process of its own."""
-    path, finders, known = list(sys.path), list(sys.meta_path), set(sys.modules)
+    path, known = list(sys.path), set(sys.modules)
     try:
         yield
     finally:
         sys.path[:] = path
-        sys.meta_path[:] = finders
         for name in set(sys.modules) - known:
             file = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", [])), "")
             if file and Path(file).is_relative_to(below):
