@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness import __version__
+from harness.commands.diff import diff
 from harness.commands.doctor import doctor
 from harness.commands.duration import seconds_of
+from harness.commands.export import export
 from harness.commands.history import history
 from harness.commands.profile import profile
 from harness.core.errors import ExitCode, HarnessError
@@ -269,7 +271,9 @@ def remove(trial: str) -> None:
     click.echo(f"removed {baselines.remove(trial).relative_to(baselines.root)}")
 
 
+cli.add_command(diff)
 cli.add_command(doctor)
+cli.add_command(export)
 cli.add_command(history)
 cli.add_command(profile)
 

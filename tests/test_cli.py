@@ -26,7 +26,9 @@ Options:
 
 Commands:
   baseline  Accept, list, show and remove baselines.
+  diff      Compare two saved runs, or files of other benchmark tools.
   doctor    Say whether this machine is fit to measure on.
+  export    Write a saved run in the form of another tool.
   gate      Measure what changed, compare with the baselines, decide.
   history   Show how each metric went over the sessions.
   init      Write a first scenario and a CI workflow into your repository.

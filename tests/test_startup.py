@@ -35,7 +35,17 @@ def imported(*words):
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("--version",), ("gate", "--help"), ("baseline", "accept", "--help"), ("doctor", "--help"), ("history", "--help")],
+    [
+        ("--help",),
+        ("--version",),
+        ("gate", "--help"),
+        ("baseline", "accept", "--help"),
+        ("diff", "--help"),
+        ("doctor", "--help"),
+        ("export", "bench-file", "--help"),
+        ("history", "--help"),
+        ("profile", "--help"),
+    ],
 )
 def test_help_loads_no_framework_and_nothing_else_that_takes_long(words):
     packages, modules = imported(*words)
