@@ -185,7 +185,10 @@ def init(folder: Path) -> None:
 @cli.command()
 @click.argument("name", metavar="[RUN]", default="latest")
 @click.option(
-    "--format", "format_", type=click.Choice(["html", "markdown", "junit", "json", "text", "github"]), help="Print one report instead of writing all."
+    "--format",
+    "format_",
+    type=click.Choice(["html", "markdown", "junit", "json", "text", "github"]),
+    help="Print one report instead of writing all.",
 )
 @REPORTS
 def report(name: str, format_: str | None, reports: Path) -> None:

@@ -64,6 +64,11 @@ def _source(scenario: Scenario, folder: Path, root: Path, problems: list[Problem
     return source
 
 
+def _one_of(names: Sequence[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _recipe(
     name: str,
     recipe: Recipe,
@@ -85,7 +90,7 @@ def _recipe(
             produced = None  # unknown from here on: nothing more is said about formats
             continue
         if produced is not None and produced not in plugin.accepts:  # type: ignore[attr-defined]
-            accepts = " or ".join(plugin.accepts)  # type: ignore[attr-defined]
+            accepts = _one_of(plugin.accepts)  # type: ignore[attr-defined]
             hint = "put 'export_onnx' before it" if accepts == "onnx" and produced == "torch_module" else None
             problems.append(Problem(f"'{step.name}' takes {accepts}, and {by} gives {produced}", key=where, hint=hint))
         for role in plugin.needs:  # type: ignore[attr-defined]
@@ -103,7 +108,7 @@ def _recipe(
     if runtime is None:
         return problems
     if produced is not None and produced not in runtime.accepts:  # type: ignore[attr-defined]
-        accepts = " or ".join(runtime.accepts)  # type: ignore[attr-defined]
+        accepts = _one_of(runtime.accepts)  # type: ignore[attr-defined]
         hint = "add 'passes: [export_onnx]'" if "onnx" in accepts and produced == "torch_module" else None
         problems.append(Problem(f"runtime '{recipe.runtime.name}' opens {accepts}, and {by} gives {produced}", key=where, hint=hint))
     devices = runtime.devices  # type: ignore[attr-defined]

@@ -78,6 +78,11 @@ def code_text(path: Path) -> str:
     return "\n".join(line if row in quoted else line.rstrip() for row, line in rows if row in quoted or line.strip())
 
 
+def imported_names(tree: ast.Module) -> list[str]:
+    """Every absolute name that a module imports: modules, and what is taken from them, which may be a module too."""
+    return [name for name, level in _imported(tree) if level == 0]
+
+
 def _imported(tree: ast.Module) -> list[tuple[str, int]]:
     names: list[tuple[str, int]] = []
     for node in ast.walk(tree):

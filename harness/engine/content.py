@@ -5,17 +5,19 @@ Over what goes in, not over what comes out: training and compilers do not repeat
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from harness import plugins
 from harness.core.plugin import DataRole, Pass, ReadsFiles, Source, SourceFiles
 from harness.core.result import Content
-from harness.engine.code_closure import code_text, follow_imports
+from harness.engine.code_closure import code_text, follow_imports, imported_names
 from harness.engine.read_scenario import spelled_out
 
 if TYPE_CHECKING:
@@ -170,13 +172,20 @@ class _Parts:
         return cast("Source", kind.model_validate(spelled_out(kind, spec))).depends_on(self.folder)
 
 
+@cache
 def plugin_digest(path: Path) -> str:
     """Twelve hex digits over a built-in plugin's code, as toolchains hold them: its file, and what its family shares (``_training.py``) and
-    the formats, as far as it imports them."""
-    formats = plugins.PACKAGE / "formats"
-    imported = follow_imports([path], plugins.PACKAGE.parent).files
-    own = [file for file in imported if file == path.resolve() or file.parent in (path.resolve().parent, formats.resolve())]
-    return hashlib.sha256("\0".join(map(code_text, own)).encode()).hexdigest()[:12]
+    the formats, as far as it imports them; the nouns of ``core`` decide nothing."""
+    waiting, found = [path], set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file not in found and file.is_file():
+            found.add(file)
+            names = (name.split(".") for name in imported_names(ast.parse(file.read_text(encoding="utf-8"))))
+            waiting += [
+                plugins.PACKAGE / one[1] / f"{one[2]}.py" for one in names if one[0] == "harness" and one[1:2] != ["core"] and one[2:]
+            ]
+    return hashlib.sha256("\0".join(map(code_text, sorted(found))).encode()).hexdigest()[:12]
 
 
 def _digest(facts: object) -> str:

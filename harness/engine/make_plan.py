@@ -38,8 +38,13 @@ def make_plan(files: Sequence[ScenarioFile], environment: Environment, *, only: 
             hint = f"did you mean '{near[0]}'?" if near else f"trials are {', '.join(every[:8])}"
             raise BadInput(Problem(f"no trial matches '{pattern}'", hint=hint))
 
+    def fits(identity: str, pattern: str) -> bool:
+        if pattern in every:  # a trial that is named whole is itself alone: not b16 for b1
+            return identity == pattern
+        return fnmatch.fnmatch(identity, pattern) or fnmatch.fnmatch(identity, f"*{pattern}*")
+
     def chosen(identity: str) -> bool:
-        return not only or any(fnmatch.fnmatch(identity, p) or fnmatch.fnmatch(identity, f"*{p}*") for p in only)
+        return not only or any(fits(identity, pattern) for pattern in only)
 
     return Plan(
         tuple(trial for trial in trials if chosen(trial.id)),

@@ -87,6 +87,11 @@ def test_patterns_choose_trials_and_keep_their_order(project, only, chosen):
     assert ids(make_plan([project.read(GOOD)], MACHINE, only=only).trials) == chosen
 
 
+def test_a_trial_that_is_named_whole_is_itself_alone(project):
+    plan = make_plan([project.read(changed("[1, 8]", "[1, 16]"))], MACHINE, only=["digits/int8-cpu-b1"])
+    assert ids(plan.trials) == ["digits/int8-cpu-b1"]
+
+
 def test_a_pattern_also_chooses_among_what_is_skipped(project):
     plan = make_plan([project.read(changed("[cpu]", "[cpu, cuda]"))], MACHINE, only=["int8-cuda-b1"])
     assert (plan.trials, ids(item.trial for item in plan.skipped)) == ((), ["digits/int8-cuda-b1"])

@@ -37,7 +37,7 @@ def test_what_is_wrong_is_told_in_full(project, case):
 def test_quantities_are_held_in_base_units_and_short_forms_spelled_out(project):
     scenario = project.read(GOOD).scenario
     assert scenario.measure.duration == 2e9
-    assert scenario.measure.warm_up == 0.5e9
+    assert scenario.measure.warm_up == 0.25e9
     assert scenario.gate["latency_p50"].tolerance == Quantity(0.03, Unit.FRACTION, Notation.PERCENT)
     assert scenario.model.source == PluginRef(name="factory", options={"": "net.py:build"})
     int8 = scenario.recipes["int8"]
