@@ -27,7 +27,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# How often the verdict is right: about eight hours on a machine that does nothing else. Goes on where it was stopped; writes
+# How often the verdict is right: about five hours on a machine that does nothing else. Goes on where it was stopped; writes
 # docs/measurements/verdict.md.
 verdict-benchmark: install
 	$(BIN)/python -m tests.benchmarks.verdict
