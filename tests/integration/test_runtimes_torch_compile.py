@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,8 @@ def launches(shop, encoder, series, inductor_folder):
 
 
 def test_every_launch_compiles_from_a_warm_cache_the_first_one_too(launches):
+    if "torchao" in sys.modules:
+        pytest.skip("torchao, which a test before has imported, changes Inductor's settings: run this file by itself")
     for facts, _ in launches:
         told = " | ".join(facts.details)
         assert "backend inductor, mode default | 1 graphs, 0 graph breaks" in told
