@@ -91,6 +91,16 @@ target is told for all cells together:
 
 {coverage}
 
+An interval of Student's t is that of a mean. One launch pair that was spoiled as a whole lies tens of spreads from the others (the
+farthest: {farthest}); it moves the mean of its cell, and draws without it hold that mean less often than they say. Two remedies on the same
+pairs, each drawn singly: to ask for the *median* of all pairs, which is what one wants to know, and to trim the outer fifths (Yuen's
+interval):
+
+{remedies}
+
+The trimmed interval is too narrow with the few pairs that a gate has, which would raise false alarms; so the gate stays with t, whose
+interval holds the median change about as often as it says, and is too wide rather than too narrow where a pair was spoiled.
+
 For p90, by whole templates:
 
 {coverage_p90}

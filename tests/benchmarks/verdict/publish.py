@@ -54,6 +54,8 @@ def page_of(summary: Summary, notes: str = "") -> str:
         pytest_benchmark=tables.pytest_benchmark(summary),
         coverage=tables.coverage(summary, "latency_p50", whole=True),
         coverage_single=tables.coverage(summary, "latency_p50", whole=False),
+        remedies=tables.remedies(summary),
+        farthest=tables.farthest(summary),
         coverage_p90=tables.coverage(summary, "latency_p90", whole=True),
         hours=", ".join(f"{value:.1f} h {name}" for name, value in hours.items()),
         all_hours=f"{sum(hours.values()):.1f}",

@@ -11,6 +11,9 @@ from harness.stats.binomial import upper_bound
 
 from .cells import ARMS, CONDITIONS, IDENTICAL, WORKLOADS, Cell
 from .coverage import LEVELS, SIZES, clustered_error, intraclass
+from .remedies import LEVELS as LEVELS_OF_REMEDIES
+from .remedies import SIZES as SIZES_OF_REMEDIES
+from .remedies import WAYS, farthest_pair, shares
 from .replay import visits_of
 from .summary import METRIC, Summary, mean_of, percent, targets_of
 
@@ -153,6 +156,26 @@ def coverage(summary: Summary, metric: str, *, whole: bool) -> str:
                 if any(shares):
                     rows.append((workload, condition, f"{level:.0%}", *shares))
     return table(("workload", "machine", "level", *(f"{size} pairs" for size in SIZES)), rows)
+
+
+def remedies(summary: Summary) -> str:
+    """For each way, lowest and highest share over all cells, by size and level."""
+    rows = []
+    for way in WAYS:
+        every = [shares(records, way) for records in summary.pairs.values() if len(records) > 1]
+        for level in LEVELS_OF_REMEDIES:
+            ranges = []
+            for size in SIZES_OF_REMEDIES:
+                found = [one[size, level] for one in every]
+                ranges.append(f"{min(found):.1%} to {max(found):.1%}" if found else "")
+            rows.append((way, f"{level:.0%}", *ranges))
+    return table(("interval and truth", "level", *(f"{size} pairs" for size in SIZES_OF_REMEDIES)), rows)
+
+
+def farthest(summary: Summary) -> str:
+    """The cells whose farthest pair lies farthest, in words."""
+    found = sorted(((farthest_pair(records), cell) for cell, records in summary.pairs.items() if len(records) > 1), reverse=True)
+    return ", ".join(f"{spreads:.0f} in {told(cell)}" for spreads, cell in found[:3])
 
 
 def told(arm: str) -> str:
