@@ -42,6 +42,8 @@ class Workshop:
         self.numbers = itertools.count(1)
 
     def context(self, data, *, args=(), seed=0, calibration=None):
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # two that spin on a busy machine make a training of a second last two minutes
         folder = self.folder / f"step-{next(self.numbers):02d}"
         folder.mkdir(parents=True)
         roles = {"evaluation": data, "calibration": data if calibration is None else calibration}
