@@ -14,7 +14,11 @@ from harness.metrics.peak_memory import PeakMemory
 
 MIB = 2**20
 LAUNCH = [name for name in plugins.names("metrics") if metric_of(name).kind == "launch"]
-OF_A_CPU = [name for name in LAUNCH if name != "device_time"]
+OF_TELEMETRY = ("energy_per_inference", "gpu_memory_peak", "power_mean")
+"""See test_metric_energy.py."""
+OF_A_SERVER = ("capacity", "error_rate", "goodput", "queue_time", "recovery_time", "served_batch_size")
+"""See test_metric_served.py."""
+OF_A_CPU = [name for name in LAUNCH if name not in ("device_time", *OF_TELEMETRY, *OF_A_SERVER)]
 PLAIN = [name for name in OF_A_CPU if name != "peak_memory"]
 
 
