@@ -140,7 +140,8 @@ class LoadRun:
     answered in time (both None without one). ``records`` is the file with every request, relative to the run's folder, and
     ``records_sha256`` its digest.
     ``recovery_ns`` is the time after a spike until latency was what it had been; the whole rest of the load where it never was.
-    ``generator_cpu`` is the busiest generator process, in cores. ``doubt`` says why the generator did not keep its schedule: the run is then no evidence.
+    ``generator_cpu`` is the busiest generator process, in cores. ``doubt`` says why the generator did not keep its schedule: the run is
+    then no evidence.
     ``first_byte_p50_ns`` is from the send to the first byte of the answer. ``locustfile`` marks requests made by the user's own Locust
     file, each with its own name and kind of latency. ``drift`` is the median latency of the last tenth of the requests over that of the
     first (None where the rate changes).
