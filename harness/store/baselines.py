@@ -32,9 +32,12 @@ class Baselines:
         return self.root / FOLDER
 
     def path(self, trial: str) -> Path:
-        """The file of a trial id such as ``digits-resnet50/int8-cpu-b1``."""
+        """The file of a trial id such as ``digits-resnet50/int8-cpu-b1``. Raises BadInput for one that leads out of the project."""
         scenario, _, name = trial.partition("/")
-        return self.folder / scenario / f"{name}.json"
+        path = self.folder / scenario / f"{name}.json"
+        if ".." in Path(trial).parts or not path.resolve().is_relative_to(self.root.resolve()):
+            raise BadInput(Problem(f"the baseline of '{trial}' would lie outside the project", hint=f"baselines stay inside {self.folder}"))
+        return path
 
     def read(self, trial: str) -> Baseline | None:
         """A trial's baseline, None where there is no file. Raises Unreadable, naming the file, when it is damaged."""
@@ -70,9 +73,9 @@ class Baselines:
 
     def remove(self, trial: str) -> Path:
         """Remove a trial's baseline. Raises BadInput when there is none."""
-        path = self.path(trial)
         if trial not in self.trials():
             raise BadInput(Problem(f"there is no baseline of '{trial}'", hint="'harness baseline list' shows those that there are"))
+        path = self.path(trial)
         path.unlink()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()

@@ -1,8 +1,10 @@
 """The artifact cache: folders by content digest, under the user's cache folder.
 
 An entry is a folder that was made once, with the digest of every file in ``manifest.json``. It is checked each time it is used (hashing
-takes about a second a GB): a corrupt entry is thrown away and made again. A lock for each key lets two processes share the cache; the least
-recently used entries go when it grows beyond its limit, but never one that a living process uses.
+takes about a second a GB): a corrupt entry is thrown away and made again. That guards against accidents, not against people: models in it
+are opened as pickles, so whoever may write the folder may run code as its user, and it is made for that user alone. A lock for each key
+lets two processes share the cache; the least recently used entries go when it grows beyond its limit, but never one that a living process
+uses.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,6 +66,9 @@ class Cache:
     used: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Cache:
+        with contextlib.suppress(OSError):
+            if self.folder.stat().st_mode & stat.S_IWOTH:
+                log.warning("everyone may write the artifact cache %s, and what lies in it is run: chmod o-w it", self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,7 +137,8 @@ class Cache:
     @contextmanager
     def _locked(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         try:
-            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.folder / "locks").mkdir(exist_ok=True)
             lock = FileLock(self._lock_path(key))
             try:
                 lock.acquire(timeout=0)

@@ -5,6 +5,7 @@ from scenario_files import GOOD, PLUGIN, RUINS, Project, changed
 
 from harness import plugins
 from harness.core.units import EXAMPLES, Unit
+from harness.engine.bounds import Bounds
 from harness.engine.check_scenario import check
 from harness.engine.evaluate import metric_of
 
@@ -29,7 +30,7 @@ READ = "nothing: the file was read"
 def test_problems_are_in_the_order_of_the_file_and_name_their_keys(project):
     file = project.read(GOOD)
     wrong = file.scenario.model_copy(update={"reference": "fp16", "sla": {"speed": "at most 1 s"}, "gate": {}})
-    problems = check(wrong, file.targets, file.folder, file.root)
+    problems = check(wrong, file.targets, file.folder, Bounds(file.root))
     assert [(problem.key, problem.message) for problem in problems] == [
         ("reference", "unknown recipe 'fp16'"),
         ("sla.speed", "unknown metric 'speed'"),
@@ -161,7 +162,8 @@ def test_a_plugin_of_the_users_own_is_looked_at_and_not_run(project):
 def test_a_folder_outside_of_the_project_is_refused_before_it_is_listed(project, monkeypatch):
     monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("the folder was listed"))
     said = project.refusal(changed("factory: net.py:build", "huggingface: /"))
-    assert said == "scenarios/s.yaml:4 model.huggingface: '/' lies outside the project\n  files of a scenario stay inside ROOT"
+    where = "files of a scenario stay inside ROOT, or say where else they may lie: --allow-outside FOLDER"
+    assert said == f"scenarios/s.yaml:4 model.huggingface: '/' lies outside the project\n  {where}"
 
 
 def test_a_model_by_its_name_on_a_hub_is_no_file(project):

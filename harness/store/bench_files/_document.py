@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.core.errors import BadInput, Problem
 
+MOST_BYTES = 2**29
+"""Of an unpacked file."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 """A time or a size: NaN, infinity and zero are no measurement."""
 
@@ -39,16 +42,27 @@ _EXPECTED = {
 def loaded(data: bytes, path: Path) -> dict[str, object]:
     """The object in the file, unpacked first where the name ends in .gz. Raises BadInput for anything else."""
     try:
-        document = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        document = json.loads(_unpacked(data, path) if path.suffix == ".gz" else data)
     except json.JSONDecodeError as error:
         raise BadInput(Problem(f"not JSON: {error.msg}", path, error.lineno)) from error
     except UnicodeDecodeError as error:
         raise BadInput(Problem("not JSON: it is not text", path)) from error
+    except RecursionError as error:
+        raise BadInput(Problem("is nested too deeply: no benchmark tool writes that", path)) from error
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(Problem(f"not gzip: {error}", path)) from error
     if not isinstance(document, dict):
         raise BadInput(Problem(f"holds {_named(document)} where a benchmark tool writes an object", path))
     return document
+
+
+def _unpacked(data: bytes, path: Path) -> bytes:
+    """Bounded: a few bytes can stand for gigabytes."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise BadInput(Problem(f"holds more than {MOST_BYTES // 2**20} MiB when it is unpacked", path))
+    return text
 
 
 def validated(model: type[Read], document: Mapping[str, object], path: Path) -> Read:
