@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install gate test test-all check verdict-benchmark clean
+.PHONY: install gate test test-all check reference verdict-benchmark clean
 
 install: $(STAMP)
 
@@ -27,10 +27,18 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# docs/reference/ anew from the code; a test fails while it is behind.
+reference: install
+	$(BIN)/python -m tests.reference
+
 # How often the verdict is right: about five hours on a machine that does nothing else. Goes on where it was stopped; writes
 # docs/measurements/verdict.md.
 verdict-benchmark: install
 	$(BIN)/python -m tests.benchmarks.verdict
+
+# Whether bisect finds a planted 5 % among 12 commits, five times; writes docs/measurements/bisect.md. Up to an hour.
+bisect-benchmark: install
+	$(BIN)/python -m tests.benchmarks.bisect
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -34,24 +34,31 @@ class _ProfilePages(Protocol):
     show_default=True,
     help="Where the pages and traces go.",
 )
-def profile(paths: tuple[Path, ...], overrides: tuple[str, ...], only: tuple[str, ...], duration: str, output: Path) -> None:
+@click.option("--nsys", is_flag=True, help="Record each trial with NVIDIA Nsight Systems too (unverified with a real one).")
+def profile(paths: tuple[Path, ...], overrides: tuple[str, ...], only: tuple[str, ...], duration: str, output: Path, nsys: bool) -> None:
     """Show where the time of a query goes, operator by operator, by the runtime's own profiler.
 
     Every trial gets a page that opens offline and a trace that Perfetto opens. Nothing is judged: a profiler slows what it looks at.
     """
     from harness import plugins
     from harness.commands.duration import seconds_of
+    from harness.core.plain_text import plain_text
+    from harness.engine.profile_nsight import nsight_here
     from harness.engine.profile_trials import profile_trials
     from harness.engine.progress_bar import shown_progress
     from harness.store.files import write_atomically
 
     least_ns = round(seconds_of(duration, "--time") * 1e9)
+    nsight = nsight_here() if nsys else None
     pages = cast("_ProfilePages", plugins.load("reports", "html")())
     with shown_progress() as progress:
-        for found in profile_trials(paths, overrides, only, output, progress, least_ns=least_ns):
+        for found in profile_trials(paths, overrides, only, output, progress, least_ns=least_ns, nsight=nsight):
             page = found.trace.parent / "profile.html"
             write_atomically(page, pages.profile_page(found.trial, found.profile, found.trace.name))
-            click.echo("\n".join([*_lines(found.trial, found.profile), f"page: {page}", f"trace: {found.trace}", ""]))
+            recorded = [] if found.nsight is None else [f"nsight: {found.nsight} (nsys-ui opens it)"]
+            click.echo(
+                plain_text("\n".join([*_lines(found.trial, found.profile), f"page: {page}", f"trace: {found.trace}", *recorded, ""]))
+            )
 
 
 def _lines(trial: str, profile: Profile) -> list[str]:

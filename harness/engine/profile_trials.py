@@ -22,21 +22,30 @@ from harness.store.cache import Cache, cache_folder, cache_limit
 
 if TYPE_CHECKING:
     from harness.core.progress import Progress
+    from harness.engine.profile_nsight import Nsight
 
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """One trial's profile and the trace that its profiler left."""
+    """One trial's profile and the trace that its profiler left; ``nsight`` is the report of Nsight Systems, where it was asked for."""
 
     trial: str
     profile: Profile
     trace: Path
+    nsight: Path | None = None
 
 
 def profile_trials(
-    paths: Sequence[Path], overrides: Sequence[str], only: Sequence[str], folder: Path, progress: Progress, *, least_ns: int = LEAST_NS
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    only: Sequence[str],
+    folder: Path,
+    progress: Progress,
+    *,
+    least_ns: int = LEAST_NS,
+    nsight: Nsight | None = None,
 ) -> Iterator[Profiled]:
-    """Every trial's profile, as soon as it is taken; traces go into ``folder``.
+    """Every trial's profile, as soon as it is taken; traces go into ``folder``. ``nsight`` records each once more, in a worker of its own.
 
     Raises CannotMeasure, naming the trial, where a runtime has no profiler or a worker does not answer.
     """
@@ -56,4 +65,8 @@ def profile_trials(
             found = profile_arms({"candidate": subject}, procedure, into, least_ns=least_ns)
             if not found:
                 raise CannotMeasure(f"{trial.id}: runtime '{subject.runtime.name}' has no profiler here")
-            yield Profiled(trial.id, found["candidate"], into / "candidate-0.json")
+            report = None
+            if nsight is not None:
+                progress.step(f"{trial.id}: under Nsight Systems")
+                report = nsight.record(subject, procedure, into / "nsight", least_ns=least_ns)
+            yield Profiled(trial.id, found["candidate"], into / "candidate-0.json", report)

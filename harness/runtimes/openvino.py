@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from harness.core.artifact import ModelArtifact
 from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.core.measurement import SessionFacts
 from harness.core.plugin import Device, Options, Session
+from harness.core.profile import Profile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +90,11 @@ class OpenvinoSession:
     def run(self, prepared: object) -> object:
         return self._request.infer(prepared, share_inputs=True)
 
+    def counters(self) -> Sequence[openvino.ProfilingInfo]:
+        """What each layer took, where the model was compiled with its counters on."""
+        found: Sequence[openvino.ProfilingInfo] = self._request.profiling_info
+        return found
+
     def outputs(self, raw: object) -> tuple[NDArray[np.generic], ...]:
         import numpy as np
 
@@ -122,6 +129,20 @@ class OpenvinoRuntime(Options):
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
         """Read and compile. Raises CannotMeasure when the library cannot, or runs in another precision than was asked for."""
+        yield OpenvinoSession(self._compiled(artifact, device), device)
+
+    def profile(
+        self, artifact: ModelArtifact, device: Device, batches: Sequence[Mapping[str, NDArray[np.generic]]], least_ns: int, trace: Path
+    ) -> Profile:
+        """See ``harness.core.plugin.Profiles``: compiled once more with its counters on, and with one stream, whose counters they are."""
+        from harness.runtimes import _openvino_profile
+
+        one_stream = self.model_copy(update={"num_streams": 1})
+        session = OpenvinoSession(one_stream._compiled(artifact, device, PERF_COUNT=True), device)
+        prepared = [session.prepare(batch) for batch in batches]
+        return _openvino_profile.profile(session.run, prepared, session.counters, least_ns, trace)
+
+    def _compiled(self, artifact: ModelArtifact, device: Device, **more: object) -> openvino.CompiledModel:
         from harness.formats import openvino_model
 
         core = openvino_model.framework().Core()
@@ -129,6 +150,7 @@ class OpenvinoRuntime(Options):
             "PERFORMANCE_HINT": self.hint.upper(),
             "INFERENCE_NUM_THREADS": device.threads,
             "ENABLE_CPU_PINNING": False,  # the worker is pinned already
+            **more,
         }
         if self.num_streams is not None:
             config["NUM_STREAMS"] = self.num_streams
@@ -145,7 +167,7 @@ class OpenvinoRuntime(Options):
         used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if self.inference_precision not in ("default", used):
             raise CannotMeasure(f"OpenVINO was asked for {self.inference_precision} and computes in {used}")
-        yield OpenvinoSession(compiled, device)
+        return compiled
 
 
 def layers_by_precision(compiled: openvino.CompiledModel) -> Counter[tuple[str, str]]:
