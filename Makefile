@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install gate test test-all check reference verdict-benchmark clean
+.PHONY: install gate test test-all check reference verdict-benchmark bisect-benchmark clean
 
 install: $(STAMP)
 
