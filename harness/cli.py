@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness import __version__
+from harness.commands.audit import audit
+from harness.commands.bisect import bisect
+from harness.commands.compare import compare
 from harness.commands.diff import diff
 from harness.commands.doctor import doctor
 from harness.commands.duration import seconds_of
 from harness.commands.export import export
 from harness.commands.history import history
+from harness.commands.import_run import import_run
 from harness.commands.profile import profile
+from harness.commands.search import search
+from harness.commands.serve import serve
 from harness.core.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from harness.store.baselines import Baselines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FAMILIES = ("passes", "runtimes", "loads", "metrics", "reports", "sources")
+FAMILIES = ("passes", "runtimes", "serving", "loads", "metrics", "reports", "sources", "fleets")
 VERDICT_COLOURS = {
     "REGRESSED": "red",
     "BROKEN": "red",
@@ -45,6 +51,21 @@ VERDICT_COLOURS = {
 PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 REPORTS = click.option(
     "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
+)
+
+ALLOW_OUTSIDE = click.option(
+    "--allow-outside",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Files that are only read, such as weights, may lie in this folder too.  [env: HARNESS_ALLOW_OUTSIDE]",
+)
+TRUST_REMOTE_CODE = click.option(
+    "--trust-remote-code",
+    "remote_code",
+    is_flag=True,
+    help="Run code that comes with a model, where the scenario asks for it too.  [env: HARNESS_TRUST_REMOTE_CODE]",
 )
 
 
@@ -67,6 +88,8 @@ def _measuring(command: Command) -> Command:
             click.option("--only", multiple=True, metavar="PATTERN", help="Only trials whose id matches, such as 'int8' or '*-b8'."),
             click.option("--resume", metavar="RUN", help="Go on with an interrupted run: an id, its beginning, or 'latest'."),
             click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (docs/json-output.md)."),
+            ALLOW_OUTSIDE,
+            TRUST_REMOTE_CODE,
             REPORTS,
         )
     ):
@@ -77,14 +100,27 @@ def _measuring(command: Command) -> Command:
 @cli.command()
 @PATHS
 @_measuring
+@click.option("--on", metavar="FLEET", help="Measure targets with labels on a fleet: a Ray address, or a file (docs/fleet.md).")
+@click.option("--retries", type=click.IntRange(0), help="Nodes that a trial is tried on after its first was lost.  [default: 1]")
 def run(
-    paths: tuple[Path, ...], overrides: tuple[str, ...], only: tuple[str, ...], resume: str | None, as_json: bool, reports: Path
+    paths: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    resume: str | None,
+    as_json: bool,
+    outside: tuple[Path, ...],
+    remote_code: bool,
+    reports: Path,
+    on: str | None,
+    retries: int | None,
 ) -> None:
     """Measure scenarios (files, or folders of them) and save a run."""
     _check_given(paths, resume)
     from harness import pipeline
+    from harness.engine.bounds import allowed_here
 
-    request = pipeline.Request(_command_line(), paths, reports, overrides, only, resume)
+    allowed = allowed_here(outside, remote_code=remote_code)
+    request = pipeline.Request(_command_line(), paths, reports, overrides, only, resume, allowed=allowed, on=on, retries=retries)
     _carry_out(pipeline.run, request, as_json)
 
 
@@ -111,6 +147,8 @@ def gate(
     only: tuple[str, ...],
     resume: str | None,
     as_json: bool,
+    outside: tuple[Path, ...],
+    remote_code: bool,
     reports: Path,
     against: str | None,
     budget: str | None,
@@ -125,6 +163,7 @@ def gate(
         raise click.UsageError("--against compares with a commit: there is no baseline to accept ('--new-baselines accept')")
     budget_s = None if budget is None else seconds_of(budget)
     from harness import pipeline
+    from harness.engine.bounds import allowed_here
 
     request = pipeline.Request(
         command=_command_line(),
@@ -139,6 +178,7 @@ def gate(
         accept_new=None if new_baselines is None else new_baselines == "accept",
         base_python=base_python,
         against=against,
+        allowed=allowed_here(outside, remote_code=remote_code),
     )
     _carry_out(pipeline.gate, request, as_json)
 
@@ -146,14 +186,17 @@ def gate(
 @cli.command()
 @PATHS
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario.")
-def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+@ALLOW_OUTSIDE
+def validate(paths: tuple[Path, ...], overrides: tuple[str, ...], outside: tuple[Path, ...]) -> None:
     """Check scenarios; nothing of them is run."""
     _check_given(paths)
+    from harness.core.plain_text import plain_text
+    from harness.engine.bounds import allowed_here
     from harness.engine.read_scenario import read_scenarios
 
-    for file in read_scenarios(paths, overrides=overrides):
+    for file in read_scenarios(paths, overrides=overrides, allowed=allowed_here(outside)):
         trials = len(file.scenario.recipes) * len(file.targets) * len(file.scenario.measure.batch_sizes)
-        click.echo(f"{file.path}: {file.scenario.name} is valid, {trials} {'trial' if trials == 1 else 'trials'}")
+        click.echo(f"{plain_text(str(file.path))}: {file.scenario.name} is valid, {trials} {'trial' if trials == 1 else 'trials'}")
 
 
 @cli.command("list")
@@ -161,7 +204,7 @@ def validate(paths: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 def list_plugins(family: str) -> None:
     """Show the plugins of a family, with their help.
 
-    FAMILY is passes, runtimes, loads, metrics, reports or sources.
+    FAMILY is passes, runtimes, serving, loads, metrics, reports, sources or fleets.
     """
     from harness import plugins
 
@@ -236,6 +279,7 @@ def accept(name: str, only: tuple[str, ...], force: bool, reports: Path) -> None
 @baseline.command("list")
 def list_baselines() -> None:
     """Show every baseline: its numbers, where it was measured, its commit."""
+    from harness.core.plain_text import plain_text
     from harness.core.wording import baseline_line
     from harness.store.baselines import Unreadable
 
@@ -246,10 +290,10 @@ def list_baselines() -> None:
         try:
             found = baselines.read(trial)
         except Unreadable as error:
-            click.echo(f"{trial}  INVALID: {error.message}")
+            click.echo(plain_text(f"{trial}  INVALID: {error.message}"))
             continue
         if found is not None:
-            click.echo(baseline_line(found))
+            click.echo(plain_text(baseline_line(found)))
 
 
 @baseline.command()
@@ -274,11 +318,17 @@ def remove(trial: str) -> None:
     click.echo(f"removed {baselines.remove(trial).relative_to(baselines.root)}")
 
 
+cli.add_command(audit)
+cli.add_command(bisect)
+cli.add_command(compare)
 cli.add_command(diff)
 cli.add_command(doctor)
 cli.add_command(export)
 cli.add_command(history)
+cli.add_command(import_run)
 cli.add_command(profile)
+cli.add_command(search)
+cli.add_command(serve)
 
 
 def _carry_out(work: Callable[[Request, Progress], RunResult], request: Request, as_json: bool) -> None:
@@ -352,7 +402,9 @@ def main() -> None:
         click.echo("stopped", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except HarnessError as error:
-        click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
+        from harness.core.plain_text import plain_text
+
+        click.echo(click.style("error: ", fg="red", bold=True) + plain_text(str(error)), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError as error:
         _stdout_is_gone(error)

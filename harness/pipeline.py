@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -23,6 +21,7 @@ from harness.engine.build import Builder
 from harness.engine.compare_cases import compare_cases
 from harness.engine.explain_recipes import explain_recipes
 from harness.engine.explain_reds import explain_reds
+from harness.engine.fleet.measure_away import NOWHERE, Away, measure_away
 from harness.engine.job import Job
 from harness.engine.judge import decide
 from harness.engine.keep_history import keep_history
@@ -33,6 +32,7 @@ from harness.engine.read_environment import read_environment
 from harness.engine.read_scenario import read_scenarios
 from harness.engine.record import record_of, skipped_record, trial_comparisons
 from harness.engine.sla import check_sla
+from harness.engine.termination import termination_as_interrupt
 from harness.engine.trade_offs import note_trade_offs
 from harness.engine.worktree import Worktrees
 from harness.store.baselines import Baselines
@@ -40,6 +40,7 @@ from harness.store.cache import Cache, cache_folder, cache_limit
 from harness.store.runs import Begun, RunFolder, Runs, new_run_id
 
 if TYPE_CHECKING:
+    from harness.core.allowed import Allowed
     from harness.core.plan import Plan
     from harness.core.plugin import Report
     from harness.core.progress import Progress
@@ -49,13 +50,17 @@ if TYPE_CHECKING:
 
 REPORTS = ("html", "markdown", "junit", "json", "text")
 BUDGET_S = 60.0
+RETRIES = 1
+"""Nodes that a trial is tried on after the first was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the command line asks for. ``resume`` names a run to go on with; ``budget_s`` is what one trial's launch pairs may take.
 
-    None is what was not said: the default, or in a run that is gone on with what it was begun with.
+    None is what was not said: the default, or in a run that is gone on with what it was begun with. ``allowed`` None is what the
+    environment allows; it is never taken from an earlier run. ``on`` names a fleet for the trials whose targets have labels, each of which
+    is tried on ``retries`` more nodes; ``labels`` are what this machine has itself, as a node of one.
     """
 
     command: str
@@ -70,18 +75,33 @@ class Request:
     accept_new: bool | None = None
     base_python: Path | None = None
     against: str | None = None
+    allowed: Allowed | None = None
+    on: str | None = None
+    retries: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(request: Request, progress: Progress) -> RunResult:
     """Measure every trial on its own; the verdict is that of the SLA."""
     with _opened(request, progress) as (job, plan, files):
+        away, plan = _measure_away(request, job, plan, files)
         cases = [job.open_case(trial, None) for trial in plan.trials]
-        _build(job, cases)
-        progress.phase("Measuring", len(cases))
+        if cases or not away.records:
+            _build(job, cases)
+            progress.phase("Measuring", len(cases))
         for case in cases:
             measure_alone(job, case)
         explain_recipes(job, cases)
-        return _finish(request, job, plan, files, cases, None, gated=False)
+        return _finish(request, job, plan, files, cases, None, gated=False, away=away)
+
+
+def _measure_away(request: Request, job: Job, plan: Plan, files: Sequence[ScenarioFile]) -> tuple[Away, Plan]:
+    """What a fleet measures, and the plan of what is left for this machine."""
+    if request.on is None:
+        return NOWHERE, plan
+    retries = RETRIES if request.retries is None else request.retries
+    remote_code = files[0].allowed.remote_code
+    return measure_away(job, plan, request.on, overrides=request.overrides, remote_code=remote_code, retries=retries)
 
 
 def gate(request: Request, progress: Progress) -> RunResult:
@@ -131,11 +151,12 @@ def _finish(
     control: NullControl | None,
     *,
     gated: bool,
+    away: Away = NOWHERE,
 ) -> RunResult:
     """Records, SLA and verdict; saved with every report."""
     records = [record_of(case, gated=gated, accepting=bool(request.accept_new)) for case in cases]
-    records += [skipped_record(skipped) for skipped in plan.skipped]
-    figures = {case.id: found for case in cases if (found := case.launch_figures()) is not None}
+    records += [*away.records, *(skipped_record(skipped) for skipped in plan.skipped)]
+    figures = dict(away.figures) | {case.id: found for case in cases if (found := case.launch_figures()) is not None}
     findings = [
         finding for file in files for finding in check_sla(file, [item for item in records if item.scenario == file.scenario.name], figures)
     ]
@@ -159,7 +180,7 @@ def _finish(
         comparisons=comparisons,
         sla=tuple(findings),
         null_control=control,
-        notes=_notes(request, job),
+        notes=(*_notes(request, job), *away.notes),
     )
     result = keep_history(result, files[0].root)
     job.folder.save(result, render(result))
@@ -175,13 +196,13 @@ def render(result: RunResult, names: Sequence[str] = REPORTS) -> dict[str, bytes
 @contextmanager
 def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, tuple[ScenarioFile, ...]]]:
     """Everything read and checked, the run's folder begun, the cache open. Ctrl-C and SIGTERM leave a run that can be gone on with."""
-    files = read_scenarios(request.paths, overrides=request.overrides)
+    files = read_scenarios(request.paths, overrides=request.overrides, allowed=request.allowed)
     roots = sorted({file.root for file in files})
     if len(roots) > 1:
         raise BadInput(Problem(f"scenarios of several projects in one command: {', '.join(map(str, roots))}", hint="run each on its own"))
     against = None if request.against is None else resolve(roots[0], request.against)
     environment = read_environment(roots[0])
-    plan = make_plan(files, environment, only=request.only)
+    plan = make_plan(files, environment, only=request.only, labels=request.labels)
     packages = toolchain.installed()
     runs = Runs(request.reports)
     folder = _run_folder(request, runs, plan, against)
@@ -202,7 +223,7 @@ def _opened(request: Request, progress: Progress) -> Iterator[tuple[Job, Plan, t
             base_python=request.base_python,
             against=against,
         )
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             try:
                 yield job, plan, files
             except KeyboardInterrupt as error:
@@ -232,6 +253,8 @@ def _run_folder(request: Request, runs: Runs, plan: Plan, against: Ref | None) -
         "accept_new": request.accept_new,
         "base_python": None if request.base_python is None else str(request.base_python),
         "against": None if against is None else against.commit,
+        "on": request.on,
+        "retries": request.retries,
     }
     folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), plan.seed, arguments))
     return folder
@@ -261,28 +284,13 @@ def resumed(request: Request) -> Request:
         accept_new=cast("bool | None", begun.arguments.get("accept_new")) if request.accept_new is None else request.accept_new,
         base_python=request.base_python or (Path(str(python)) if (python := begun.arguments.get("base_python")) else None),
         against=request.against or cast("str | None", begun.arguments.get("against")),
+        on=request.on or cast("str | None", begun.arguments.get("on")),
+        retries=cast("int | None", begun.arguments.get("retries")) if request.retries is None else request.retries,
     )
 
 
 def _as_seen_from_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a job as Ctrl-C does: workers are gone, the journal stays."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _packages(cases: Sequence[Case]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from harness.core.errors import BadInput, MissingPackage, Problem
 if TYPE_CHECKING:
     from harness.core.plugin import Options
 
-Family = Literal["sources", "passes", "runtimes", "loads", "metrics", "reports", "serving"]
+Family = Literal["sources", "passes", "runtimes", "loads", "metrics", "reports", "serving", "fleets"]
 PACKAGE = Path(__file__).parent
 
 
@@ -68,6 +68,8 @@ def describe(path: Path) -> PluginInfo:
         raise BadInput(Problem(f"not valid Python: {error.msg}", path=path, line=error.lineno)) from error
     except ValueError as error:
         raise BadInput(Problem(f"not valid Python: {error}", path=path)) from error
+    except (RecursionError, MemoryError) as error:
+        raise BadInput(Problem("is nested too deeply to be looked at", path=path)) from error
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in reversed(tree.body):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in classes:

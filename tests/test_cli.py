@@ -25,17 +25,23 @@ Options:
   -h, --help     Show this message and exit.
 
 Commands:
+  audit     Prove that a release keeps its SLA, or verify such a proof.
   baseline  Accept, list, show and remove baselines.
+  bisect    Find the commit that made a metric worse.
+  compare   Compare machines: promises kept, speed, cost.
   diff      Compare two saved runs, or files of other benchmark tools.
   doctor    Say whether this machine is fit to measure on.
-  export    Write a saved run in the form of another tool.
+  export    Write a saved run as one file, or for another tool.
   gate      Measure what changed, compare with the baselines, decide.
   history   Show how each metric went over the sessions.
+  import    Take over a run that 'harness export run' wrote.
   init      Write a first scenario and a CI workflow into your repository.
   list      Show the plugins of a family, with their help.
   profile   Show where the time of a query goes, operator by operator.
   report    Render a saved run again.
   run       Measure scenarios (files, or folders of them) and save a run.
+  search    Find the best recipe of a declared search space.
+  serve     Serve an optimized model over the network, with dynamic batching.
   validate  Check scenarios; nothing of them is run.
 """
 NO_PATHS = "Error: name a scenario file or a folder of scenarios, such as 'scenarios/'\n"
@@ -80,13 +86,16 @@ def test_without_a_command_the_help_is_shown_and_nothing_passes(empty):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("run", ["--set KEY.PATH=VALUE", "--only PATTERN", "--resume RUN", "--json", "--reports DIRECTORY", "[default: reports]"]),
+        (
+            "run",
+            ["--set KEY.PATH=VALUE", "--only PATTERN", "--resume RUN", "--json", "--reports DIRECTORY", "[default: reports]", "--on FLEET"],
+        ),
         (
             "gate",
             ["--against REF", "--budget TIME", "[default: 60 s]", "--all", "--strict", "--new-baselines [accept|fail]", "[default: fail]"],
         ),
         ("validate", ["--set KEY.PATH=VALUE"]),
-        ("list", ["passes, runtimes, loads, metrics, reports or sources"]),
+        ("list", ["passes, runtimes, serving, loads, metrics, reports, sources or fleets"]),
         ("init", ["[FOLDER]"]),
         ("report", ["[RUN]", "--format [html|markdown|junit|json|text|github]"]),
         ("baseline", ["accept", "list", "show", "remove"]),

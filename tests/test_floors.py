@@ -2,10 +2,10 @@
 
 5  cli, commands, pytest_plugin                               and __main__
 4  pipeline
-3  engine, store
-2  sources, passes, runtimes, loads, metrics, reports, serving; formats helps those that handle models
+3  engine, store, server
+2  sources, passes, runtimes, loads, metrics, reports, serving, fleets; formats helps those that handle models; trackers
 1  plugins
-0  core, stats
+0  core, kserve, stats; testing, what users test with
 """
 
 import ast
@@ -24,9 +24,13 @@ FLOORS = {
     "core": 0,
     "stats": 0,
     "plugins": 1,
+    "kserve": 0,
+    "testing": 0,
     **dict.fromkeys(FAMILIES, 2),
     "formats": 2,
+    "trackers": 2,
     "engine": 3,
+    "server": 3,
     "store": 3,
     "pipeline": 4,
     "commands": 5,
@@ -37,6 +41,7 @@ FLOORS = {
 HEAVY = {
     "altair",
     "locust",
+    "mlflow",
     "onnx",
     "onnxruntime",
     "openvino",
@@ -47,6 +52,7 @@ HEAVY = {
     "torch",
     "transformers",
     "vl_convert",
+    "wandb",
 }
 USERS_OF_FORMATS = {"formats", "sources", "passes", "runtimes", "engine.worker", "engine.datasets"}
 """``engine.datasets`` runs the user's data factories, in a worker."""

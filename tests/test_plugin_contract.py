@@ -24,13 +24,15 @@ PROTOCOLS = {
     "sources": lambda _: contracts.Source,
     "passes": lambda _: contracts.Pass,
     "runtimes": lambda _: contracts.Runtime,
-    "loads": lambda _: contracts.Load,
+    "loads": lambda plugin: contracts.NetworkLoad if hasattr(plugin, "drive") else contracts.Load,
     "metrics": lambda plugin: {
         "launch": contracts.LaunchMetric,
         "sample": contracts.SampleMetric,
         "exact": contracts.ExactMetric,
     }[plugin.kind],
     "reports": lambda _: contracts.Report,
+    "serving": lambda _: contracts.Serving,
+    "fleets": lambda _: contracts.FleetSource,
 }
 HEAVY = (
     "torch",
@@ -45,6 +47,8 @@ HEAVY = (
     "altair",
     "vl_convert",
     "sklearn",
+    "mlflow",
+    "wandb",
 )
 every_plugin = pytest.mark.parametrize(("family", "name"), FILES, ids=[f"{family}/{name}" for family, name in FILES])
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {"onnx", "onnxruntime", "onnxscript", "sklearn", "tensorflow", "torch", "torchvision", "transformers"}
 NUMBERS = {"numpy", "pandas", "scipy"}
-HEAVY = FRAMEWORKS | NUMBERS | {"altair", "asyncio", "jinja2", "psutil", "pydantic", "rich", "ruamel", "vl_convert"}
+HEAVY = FRAMEWORKS | NUMBERS | {"altair", "asyncio", "jinja2", "mlflow", "psutil", "pydantic", "rich", "ruamel", "vl_convert", "wandb"}
 COMMANDS = {"harness.commands", *(f"harness.commands.{path.stem}" for path in (ROOT / "harness" / "commands").glob("[!_]*.py"))}
 ASK = """
 import json, sys
@@ -39,12 +39,22 @@ def imported(*words):
         ("--help",),
         ("--version",),
         ("gate", "--help"),
+        ("audit", "--help"),
+        ("audit", "verify", "--help"),
         ("baseline", "accept", "--help"),
+        ("compare", "--help"),
+        ("bisect", "--help"),
         ("diff", "--help"),
         ("doctor", "--help"),
         ("export", "bench-file", "--help"),
+        ("export", "mlflow", "--help"),
+        ("export", "run", "--help"),
+        ("export", "wandb", "--help"),
         ("history", "--help"),
+        ("import", "--help"),
         ("profile", "--help"),
+        ("search", "--help"),
+        ("serve", "--help"),
     ],
 )
 def test_help_loads_no_framework_and_nothing_else_that_takes_long(words):

@@ -36,6 +36,7 @@ def history(pattern: str | None, metrics: tuple[str, ...], ref: str | None, as_j
 
     TRIAL-PATTERN takes the trials whose id matches, such as 'int8' or '*-b8'. Nothing is judged: the exit code is 0.
     """
+    from harness.core.plain_text import plain_text
     from harness.engine.keep_history import default_tolerance, project_of
     from harness.engine.read_scenario import project_root
 
@@ -57,7 +58,7 @@ def history(pattern: str | None, metrics: tuple[str, ...], ref: str | None, as_j
         click.echo(_json(project, kept.told, trends), nl=False)
     else:
         for line in _lines(trends):
-            click.echo(line)
+            click.echo(plain_text(line))
     if not trends:
         of = f" of branch '{ref}'" if ref is not None and known else ""
         click.echo(f"no sessions{of} of {project} in {kept.told} yet: 'harness run' and 'harness gate' append them", err=True)

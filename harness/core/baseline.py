@@ -24,7 +24,8 @@ class Portable:
 
     ``commit`` is the source commit, None outside version control or where the source differed from it. ``scenario_path`` is relative to
     the project. ``estimates`` are those of the artifact and of the evaluation set; ``scores`` are those of the gated metrics among
-    the latter, sample by sample, and ``answers`` the class that each sample was given.
+    the latter, sample by sample, and ``answers`` the class that each sample was given. ``server`` is what served it, None under a load
+    inside the worker.
     """
 
     content: Content
@@ -39,6 +40,7 @@ class Portable:
     estimates: tuple[Estimate, ...]
     scores: Mapping[str, Packed]
     answers: Packed | None
+    server: PluginRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

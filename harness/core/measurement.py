@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.core.serving import LoadRun
+from harness.core.telemetry import Telemetry
+
 
 class FailureReason(StrEnum):
     """Why a worker did not answer."""
@@ -18,6 +21,8 @@ class FailureReason(StrEnum):
     TIMEOUT = "timeout"
     EXITED = "exited"
     BAD_OUTPUT = "bad output"
+    GENERATOR = "load generator"
+    DISTURBED = "disturbed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ class Run:
     ``load_ns`` opens the session (process start and imports excluded); ``first_call_ns`` is the first query.
     ``idle_rss_bytes`` is the worker's resident memory with its framework imported but no session open; ``peak_rss_bytes`` the
     highest afterwards. ``steady`` is False when the first and the second half of the run do not agree. ``template_pid`` is the process
-    that the launch was forked from; None where it was spawned.
+    that the launch was forked from; None where it was spawned. ``served`` is the load over the network that the slices are of, None under
+    a load inside the worker: ``load_ns`` is then the time until the server was ready, and the memory that of all its processes.
+    ``telemetry`` is what was seen of the machine meanwhile; None where it was off.
     """
 
     pair: int
@@ -84,6 +91,8 @@ class Run:
     steady: bool
     slices: tuple[Slice, ...]
     template_pid: int | None = None
+    served: LoadRun | None = None
+    telemetry: Telemetry | None = None
 
 
 @dataclass(frozen=True, slots=True)

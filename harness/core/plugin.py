@@ -18,13 +18,16 @@ from harness.core.artifact import Dataset, ModelArtifact
 from harness.core.estimate import Absent, Direction
 from harness.core.measurement import Repeat, Run, SessionFacts, Slice
 from harness.core.profile import Profile
+from harness.core.serving import Deployment, Endpoint, LoadRun, ServerCounters
 from harness.core.units import Unit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.core.fleet import Fleet
     from harness.core.result import RunResult
+    from harness.kserve.codec import Message
 
 
 class Options(BaseModel):
@@ -50,6 +53,7 @@ class BuildContext:
     ``folder`` is empty and becomes the artifact's folder; write nowhere else. ``scenario_folder`` is where relative paths start and
     ``root`` what they must stay inside. ``args`` are the scenario's ``model.args``. ``data(role)`` loads a data set or raises
     CannotMeasure naming the key to add. ``seed`` is the scenario's. ``device`` is where training may run ("cpu", "cuda").
+    ``remote_code``: the user allows code that comes with a model from elsewhere to be run; a source asks the scenario too.
     """
 
     folder: Path
@@ -59,6 +63,7 @@ class BuildContext:
     data: Callable[[DataRole], Dataset]
     seed: int
     device: str
+    remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Pass(Protocol):
 
 @runtime_checkable
 class ReadsFiles(Protocol):
-    """A pass whose options name code or files of the project: they decide what it makes, as a source's do."""
+    """A pass or a load whose options name code or files of the project: they decide what it does, as a source's do."""
 
     def depends_on(self, scenario_folder: Path) -> SourceFiles: ...
 
@@ -169,6 +174,87 @@ class Load(Protocol):
     """Decides when queries are issued inside a worker. ``prepared`` are batches in turn; ``clock`` is in integer ns."""
 
     def take_slice(self, run: Callable[[object], object], prepared: Sequence[object], queries: int, clock: Callable[[], int]) -> Slice: ...
+
+
+class RunningServer(Protocol):
+    """A server that is ready. ``pids`` are its processes now; ``counters`` what it counted since its start, None where it cannot tell.
+
+    ``trouble`` says in one line why it does not serve any more, None while it does; ``log`` is the end of what it printed.
+    """
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+    def pids(self) -> tuple[int, ...]: ...
+    def counters(self) -> ServerCounters | None: ...
+    def trouble(self) -> str | None: ...
+    def log(self) -> str: ...
+
+
+@runtime_checkable
+class TellsFacts(Protocol):
+    """A server that tells what really runs in it."""
+
+    def facts(self) -> SessionFacts | None: ...
+
+
+class Serving(Protocol):
+    """Starts a server for an artifact.
+
+    ``serve`` yields when the model is ready to answer, and leaves no process behind, however its block ends. Raises CannotMeasure with
+    the end of the server's log when it does not become ready. ``accepts`` are artifact formats; empty: whatever the runtime opens.
+    """
+
+    accepts: ClassVar[tuple[str, ...]]
+
+    def serve(self, deployment: Deployment) -> AbstractContextManager[RunningServer]: ...
+
+
+class FleetSource(Protocol):
+    """Machines that trials can be measured on.
+
+    ``open`` yields them when they can take work. What it started itself it ends, however its block ends, and nothing else. Raises
+    CannotMeasure when they cannot be reached or started.
+    """
+
+    def open(self) -> AbstractContextManager[Fleet]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """What a load over the network works with. ``requests`` are sent in turn. ``seed`` draws the schedule: the same in both arms.
+    ``folder`` is empty and gets the records and the generators' logs; ``records_as`` is how the record file is to be named in the result.
+    ``limit_ns`` is the latency that the scenario promises. ``server`` is asked for its processes, to tell what they use."""
+
+    endpoint: Endpoint
+    requests: Sequence[Message]
+    seed: int
+    folder: Path
+    records_as: str
+    limit_ns: int | None
+    server: RunningServer
+    scenario_folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """A load and, in the order intended, the latency of each request in its measured time, in ns; a failed one counts as one that took
+    the whole timeout. ``intended_ns`` is since the first intended send."""
+
+    load: LoadRun
+    intended_ns: tuple[int, ...]
+    latencies_ns: tuple[int, ...]
+
+
+@runtime_checkable
+class NetworkLoad(Protocol):
+    """Decides when requests are sent to a server, by generator processes of its own.
+
+    ``drive`` ends within the load's duration and its timeout. ``at_rate`` is the same load at another constant rate for another time,
+    for the search of a capacity.
+    """
+
+    def drive(self, job: LoadJob) -> Driven: ...
+    def at_rate(self, rate_per_s: float, duration_ns: int) -> NetworkLoad: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """What is saved and what reports are made from.
 
 Schema history of the saved result (``SCHEMA``):
-  1  first version
+  1  first version; a trial's ``target``, ``parts``, ``served`` and ``environment`` came later, and are empty in runs saved before
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.core.artifact import AppliedStep
@@ -17,6 +17,8 @@ from harness.core.estimate import Absent, ConfidenceInterval, Estimate
 from harness.core.measurement import Failure, Repeat, SessionFacts
 from harness.core.profile import OperatorTable
 from harness.core.scenario import PluginRef
+from harness.core.serving import LoadRun
+from harness.core.telemetry import Telemetry
 from harness.core.trend import Trend
 
 SCHEMA = 1
@@ -41,7 +43,7 @@ class LaunchSketch:
     """One launch in little: quantiles of its query latencies in ns at ``QUANTILES``, how many queries, and its other figures.
 
     ``sample_ns`` are latencies evenly taken in their order, a bounded number for all launches of an arm together. Both are empty where
-    the load does not time single queries.
+    the load does not time single queries. ``telemetry`` is what was seen of the machine meanwhile, None where it was off.
     """
 
     pair: int
@@ -53,6 +55,7 @@ class LaunchSketch:
     memory_bytes: int
     steady: bool
     sample_ns: tuple[int, ...] = ()
+    telemetry: Telemetry | None = None
 
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -81,6 +84,17 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What the scenario said of a trial's hardware target: the cores that launches were pinned to and the threads that runtimes were told
+    (None: as many as there are), and what the machine costs an hour (None: not told)."""
+
+    cores: int | None
+    threads: int | None
+    price_per_hour: float | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Packed:
     """An array of numbers as text: ``dtype`` is numpy's name or ``bits``, ``data`` zlib in base64."""
 
@@ -91,8 +105,8 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened, every
-    sample's score by gated metric and the class it was given, and every launch's figure by metric."""
+    """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened and served,
+    every sample's score by gated metric and the class it was given, and every launch's figure by metric."""
 
     artifact_key: str
     evaluation_key: str
@@ -100,6 +114,7 @@ class Material:
     scores: Mapping[str, Packed]
     answers: Packed | None
     figures: Mapping[str, tuple[float, ...]]
+    server: PluginRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +138,21 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedArm:
+    """The loads over the network of one arm, a launch each, in order."""
+
+    arm: str
+    loads: tuple[LoadRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """All that is known of one trial after a run. ``reason`` says in one line why the state and the verdict are what they are.
 
     ``repeat`` and ``base_repeat`` are what came of asking each arm twice; None where that was not done. ``operators`` is where the time
-    went, of a trial that became slower; ``quality_change`` what it costs in accuracy against the reference recipe.
+    went, of a trial that became slower; ``quality_change`` what it costs in accuracy against the reference recipe. ``parts`` are digests of
+    what the user controls, by name and without the machine: equal parts are the same work on any machine. ``served`` is each arm's loads
+    where its requests came over the network. ``environment`` is the machine of a trial that was measured elsewhere; None: the run's own.
     """
 
     id: str
@@ -159,6 +184,10 @@ class TrialRecord:
     base_repeat: Repeat | None = None
     operators: OperatorTable | None = None
     quality_change: QualityChange | None = None
+    target: TargetFacts | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    served: tuple[ServedArm, ...] = ()
+    environment: Environment | None = None
 
     def estimate(self, metric: str) -> Estimate | None:
         return next((estimate for estimate in self.estimates if estimate.metric == metric), None)
@@ -200,3 +229,7 @@ class RunResult:
     null_control: NullControl | None = None
     notes: tuple[str, ...] = ()
     trends: tuple[Trend, ...] = ()
+
+    def environment_of(self, trial: TrialRecord) -> Environment:
+        """The machine that a trial was measured on."""
+        return trial.environment or self.environment

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, StringConstraints, Tag, model_validator
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
+from harness.core.allowed import NOTHING_MORE, Allowed
 from harness.core.units import KINDS, NUMBER, Notation, Quantity, Unit, parse_quantity, spellings_of
 
 
@@ -60,6 +61,8 @@ Duration = Annotated[float, quantity_of(Unit.NANOSECONDS, "20 s"), Field(gt=0), 
 """Written ``20 s``; held in ns."""
 Bytes = Annotated[float, quantity_of(Unit.BYTES, "4 GiB"), Field(gt=0), _written_as(Unit.BYTES, "4 GiB", "512 MiB")]
 """Written ``4 GiB``; held in bytes."""
+Rate = Annotated[float, quantity_of(Unit.PER_SECOND, "200 /s"), Field(gt=0), _written_as(Unit.PER_SECOND, "200 /s")]
+"""Written ``200 /s``; held in 1/s."""
 
 
 class PluginRef(Model):
@@ -167,6 +170,8 @@ class Recipe(Model):
     """What is done to the model, in this order."""
     runtime: PluginRef
     """What runs the model."""
+    server: PluginRef = PluginRef(name="embedded")
+    """What serves the model under a load over the network and by ``harness serve``, with its options for batching."""
 
 
 class Requirements(Model):
@@ -190,6 +195,8 @@ class HardwareTarget(Model):
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where sessions run: cpu, cuda or cuda:N."""
     requires: Requirements = Requirements()
+    labels: dict[Name, str] = {}
+    """What a node of a fleet must be labelled with: trials for this target are measured by 'harness run --on' alone, on such a node."""
     cores: Count | None = None
     """Every launch is pinned to the first N cores that this process may use; all where absent."""
     threads: Count | None = None
@@ -203,6 +210,55 @@ class HardwareTarget(Model):
 BUILT_IN_TARGETS = {"cpu": HardwareTarget(name="cpu"), "cuda": HardwareTarget(name="cuda", device="cuda")}
 
 
+class CapacitySpec(Model):
+    """How the highest rate that keeps the promises is looked for, on every launch of a trial under a load over the network."""
+
+    at_least: Rate = Field(cast(float, "10 /s"), validate_default=True)
+    """Where the search begins, in requests a second."""
+    at_most: Rate
+    """Where it ends; capacity is then told as at least this."""
+    step: Duration = Field(cast(float, "3 s"), validate_default=True)
+    """Time of one load."""
+    runs: int = Field(3, ge=1, le=9, strict=True)
+    """Loads of one rate, of which most must keep the promises."""
+    precision: Annotated[float, quantity_of(Unit.FRACTION, "5 %"), Field(gt=0, lt=1), _written_as(Unit.FRACTION, "5 %")] = Field(
+        cast(float, "5 %"), validate_default=True
+    )
+    """The search ends when the next rate that breaks them is so near."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> CapacitySpec:
+        if self.at_least >= self.at_most:
+            raise ValueError(f"'at_least' ({self.at_least:g} /s) must lie below 'at_most' ({self.at_most:g} /s)")
+        return self
+
+
+SHORTEST_PERIOD_NS = 10e6
+
+
+class TelemetrySpec(Model):
+    """What is watched beside a measurement: energy, clocks, heat, memory, and who else uses the device. ``off`` alone switches it off."""
+
+    period: Duration = Field(cast(float, "100 ms"), validate_default=True)
+    """How often clocks, power and memory are looked at; counters of energy are read at the ends of every slice."""
+    off: SkipJsonSchema[bool] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        if value is False or value == "off":  # YAML 1.2 leaves 'off' a string
+            return {"off": True}
+        if isinstance(value, bool | str | int | float):
+            raise ValueError(f"write 'off', or how often to look: '{{period: 100 ms}}', not '{value}'")
+        return value
+
+    @model_validator(mode="after")
+    def _not_too_often(self) -> TelemetrySpec:
+        if self.period < SHORTEST_PERIOD_NS:
+            raise ValueError("looking more often than every 10 ms would disturb what is measured: raise the period")
+        return self
+
+
 class MeasureSpec(Model):
     """How a trial is measured. Times are of each launch, of each arm."""
 
@@ -210,6 +266,8 @@ class MeasureSpec(Model):
     """Samples in one query; each size is a trial of its own."""
     load: PluginRef = PluginRef(name="single_stream")
     """When queries are issued."""
+    capacity: CapacitySpec | None = None
+    """Look for the highest rate that keeps the promised latencies, too: ``{at_most: 2000 /s}``. Under a load over the network."""
     launches: int = Field(5, ge=2, strict=True)
     """Launches of a trial that is measured alone."""
     duration: Duration = Field(cast(float, "0.5 s"), validate_default=True)
@@ -220,6 +278,8 @@ class MeasureSpec(Model):
     """A stage of a launch that takes longer is ended."""
     build_timeout: Duration = Field(cast(float, "1800 s"), validate_default=True)
     """A source, a pass, or the predictions over the evaluation set that take longer are ended."""
+    telemetry: TelemetrySpec = TelemetrySpec()
+    """What is watched beside the measurement, from another process: ``{period: 100 ms}``, or ``off``."""
 
 
 class SlaClause(Model):
@@ -245,6 +305,8 @@ class SlaClause(Model):
 
 FASTER = ("as fast as", "faster than")
 SMALLER = ("as small as", "smaller than")
+MOST_CHARACTERS = 200
+"""Of a clause: the time that matching takes grows with the cube of its spaces."""
 _CLAUSE = re.compile(
     r"\s*(?P<bound>at most|at least)\s+(?P<quantity>.+?)"
     r"(?:\s+(?P<relation>of|below|above)\s+(?P<of>[A-Za-z0-9][\w-]*))?\s*"
@@ -260,6 +322,8 @@ def parse_clause(key: str, text: str, line: int | None = None) -> SlaClause:
 
     Raises ValueError with the forms that are known.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{text[:40]!r}... is no clause: it has {len(text):,} characters, and a clause at most {MOST_CHARACTERS}")
     recipe, _, metric = key.rpartition(".")
     common = {"recipe": recipe or None, "metric": metric, "text": f"{key}: {text}", "line": line}
     if match := _TIMES.fullmatch(text):
@@ -349,6 +413,33 @@ class GateRule(Model):
         return self
 
 
+CHOICE = "one_of"
+"""In a search space ``{one_of: [...]}`` stands for each of its values: in place of an option's value, a plugin's options, or a plugin."""
+
+
+class SpaceSpec(Model):
+    """Recipes to search among: what a recipe has, with ``{one_of: [...]}`` for an option's value, for all options of a plugin, or for a
+    plugin; null among passes is none at all."""
+
+    name: Name | None = None
+    """The beginning of its candidates' names; the last pass's name, or the runtime's, where absent."""
+    passes: tuple[Step, ...] = ()
+    """What is done to the model, in this order."""
+    runtime: PluginRef
+    """What runs the model."""
+    server: PluginRef = PluginRef(name="embedded")
+    """What serves the model under a load over the network."""
+
+
+class SearchSpec(Model):
+    """What ``harness search`` looks through for the best recipe."""
+
+    against: Name | None = None
+    """The recipe that every candidate is measured against in pairs of launches; the reference where absent."""
+    space: tuple[SpaceSpec, ...] = Field(min_length=1)
+    """Recipes with choices; every combination of choices is a candidate."""
+
+
 def _kind_of_target(value: object) -> str:
     return "<target>" if isinstance(value, Mapping | HardwareTarget) else "<name>"
 
@@ -389,6 +480,7 @@ class Scenario(Model):
     fp32``, ``at most 1 point below fp32``, ``at least 3 times faster than fp32``."""
     gate: dict[str, GateRule] = {}
     """By metric, how much worse it may become than its baseline; what is not named keeps its own tolerance."""
+    search: SearchSpec | None = None
     stored: Literal["advise", "decide"] = "advise"
     """What a comparison with stored numbers is worth where the baseline cannot be measured again."""
     seed: int = Field(0, ge=0, strict=True)
@@ -410,7 +502,8 @@ class Scenario(Model):
 @dataclass(frozen=True, slots=True)
 class ScenarioFile:
     """A scenario and the file that it stands in. ``root`` is the project: nothing outside it is read. ``targets`` are its ``hardware``,
-    looked up. ``lines`` gives the line of a key path such as ``recipes.int8.passes[1]``."""
+    looked up. ``lines`` gives the line of a key path such as ``recipes.int8.passes[1]``. ``allowed`` is what the user lets it do beyond
+    the project."""
 
     scenario: Scenario
     path: Path
@@ -418,6 +511,7 @@ class ScenarioFile:
     text: str
     targets: tuple[HardwareTarget, ...]
     lines: Mapping[str, int]
+    allowed: Allowed = NOTHING_MORE
 
     @property
     def folder(self) -> Path:

@@ -16,6 +16,7 @@ class Unit(StrEnum):
     PER_SECOND = "per_s"
     FRACTION = "fraction"
     JOULES = "joules"
+    WATTS = "watts"
     NUMBER = "number"
 
 
@@ -53,6 +54,9 @@ _SPELLINGS: dict[str, tuple[float, Unit, Notation]] = {
     "GiB": (2.0**30, Unit.BYTES, Notation.PLAIN),
     "J": (1.0, Unit.JOULES, Notation.PLAIN),
     "mJ": (1e-3, Unit.JOULES, Notation.PLAIN),
+    "W": (1.0, Unit.WATTS, Notation.PLAIN),
+    "mW": (1e-3, Unit.WATTS, Notation.PLAIN),
+    "kW": (1e3, Unit.WATTS, Notation.PLAIN),
     "%": (0.01, Unit.FRACTION, Notation.PERCENT),
     "point": (0.01, Unit.FRACTION, Notation.POINTS),
     "points": (0.01, Unit.FRACTION, Notation.POINTS),
@@ -64,6 +68,7 @@ KINDS = {
     Unit.PER_SECOND: "a rate",
     Unit.FRACTION: "a share",
     Unit.JOULES: "an energy",
+    Unit.WATTS: "a power",
     Unit.NUMBER: "a plain number",
 }
 """What a quantity of each unit is called."""
@@ -73,6 +78,7 @@ EXAMPLES = {
     Unit.PER_SECOND: "200 /s",
     Unit.FRACTION: "97 %",
     Unit.JOULES: "0.5 J",
+    Unit.WATTS: "300 W",
     Unit.NUMBER: "0.5",
 }
 """How a quantity of each unit is written."""
@@ -122,6 +128,8 @@ def format_value(value: float, unit: Unit) -> str:
         return f"{_digits(value)} /s"
     if unit is Unit.JOULES:
         return f"{_digits(value * 1e3)} mJ" if abs(value) < 1 else f"{_digits(value)} J"
+    if unit is Unit.WATTS:
+        return f"{_digits(value)} W"
     return _digits(value)
 
 

@@ -16,6 +16,7 @@ from harness.core.units import Unit, format_change, format_points, format_value
 if TYPE_CHECKING:
     from harness.core.baseline import Baseline
     from harness.core.comparison import Comparison, SlaFinding
+    from harness.core.measurement import SessionFacts
     from harness.core.result import RunResult
     from harness.core.trend import ChangePoint, Trend
 
@@ -244,3 +245,8 @@ def drift_size_of(trend: Trend, change: ChangePoint) -> str:
     if trend.scale == "ratio" and math.isfinite(change.ratio):
         return format_change(change.ratio - 1)
     return _difference(change.after - change.before, trend.unit)
+
+
+def threads_told(facts: SessionFacts) -> str:
+    """``, 2 threads`` to put behind a device; empty where nobody knows, of a model that runs elsewhere."""
+    return "" if not facts.threads else f", {facts.threads} thread{'' if facts.threads == 1 else 's'}"

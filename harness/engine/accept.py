@@ -102,6 +102,7 @@ def _portable(trial: TrialRecord, result: RunResult) -> Portable:
         artifact_key=trial.material.artifact_key,
         evaluation_key=trial.material.evaluation_key,
         runtime=trial.material.runtime,
+        server=trial.material.server,
         device=trial.device,
         steps=trial.steps,
         estimates=tuple(estimate for estimate in trial.estimates if estimate.n_of != "launches"),
@@ -112,7 +113,7 @@ def _portable(trial: TrialRecord, result: RunResult) -> Portable:
 
 def _measured(trial: TrialRecord, result: RunResult, before: Measured | None) -> Measured:
     assert trial.material is not None and trial.facts is not None
-    environment = result.environment
+    environment = result.environment_of(trial)
     estimates = tuple(estimate for estimate in trial.estimates if estimate.n_of == "launches")
     distribution = next(item for item in trial.distributions if item.arm == "candidate")
     return Measured(

@@ -10,6 +10,7 @@ from harness.core.baseline import BASELINE_SCHEMA, Baseline, Portable
 from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.engine.content import derive
 from harness.engine.read_environment import git
+from harness.engine.served import under_network_load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,7 @@ def baseline_at(ref: Ref, trial: Trial, finder: BaseFinder, accepted: Baseline |
         artifact_key=derivation.steps[-1].key,
         evaluation_key=derivation.data["evaluation"],
         runtime=base.recipe.runtime,
+        server=base.recipe.server if under_network_load(base) else None,
         device=base.target.device,
         steps=(),
         estimates=(),

@@ -16,11 +16,14 @@ from harness.engine.content import derive, plugin_digest
 from harness.engine.read_environment import git
 from harness.engine.read_scenario import read_scenario
 from harness.engine.routes import version_changes
+from harness.kserve.endpoint_file import FORMAT as ENDPOINT
 
 if TYPE_CHECKING:
+    from harness.core.artifact import ModelArtifact
     from harness.core.baseline import Baseline
     from harness.core.result import Content
-    from harness.engine.protocol import Subject
+    from harness.core.scenario import PluginRef
+    from harness.engine.protocol import Served, Subject
     from harness.engine.toolchain import Toolchain
     from harness.engine.worktree import Worktrees
 
@@ -52,8 +55,10 @@ class BaseFinder:
         portable = baseline.portable
         changed = version_changes(portable.content.toolchain, {name: self._version(name) for name in portable.content.toolchain})
         if not changed and not portable.runtime.is_file and (artifact := cached_artifact(self.builder.cache, portable.artifact_key)):
-            subject = dataclasses.replace(candidate, artifact=artifact, runtime=portable.runtime)
-            return BaseArm(subject, _predictions_key(portable.content, subject, evaluation_key), None)
+            _refuse_same_endpoint(artifact, candidate)
+            served = _served_by(candidate, portable.server)
+            subject = dataclasses.replace(candidate, artifact=artifact, runtime=portable.runtime, served=served)
+            return BaseArm(subject, predictions_key(portable.content, subject, evaluation_key), None)
         failures: list[str] = []
         for commit in self._commits(baseline, baseline_file):
             try:
@@ -69,15 +74,20 @@ class BaseFinder:
             except (BadInput, CannotMeasure) as error:
                 failures.append(f"at commit {commit[:12]}: {'; '.join(line.strip() for line in str(error).splitlines())}")
                 continue
+            _refuse_same_endpoint(artifact, candidate)
             subject = dataclasses.replace(
-                candidate, artifact=artifact, runtime=base.recipe.runtime, scenario_folder=base.source.folder.resolve()
+                candidate,
+                artifact=artifact,
+                runtime=base.recipe.runtime,
+                scenario_folder=base.source.folder.resolve(),
+                served=_served_by(candidate, base.recipe.server),
             )
             note = (
                 f"the baseline was accepted with other versions ({', '.join(changed)}); both arms run with the present ones"
                 if changed
                 else None
             )
-            return BaseArm(subject, _predictions_key(derivation.content, subject, evaluation_key), note)
+            return BaseArm(subject, predictions_key(derivation.content, subject, evaluation_key), note)
         why = "; ".join(failures) or "it is not in the cache, and there is no commit to build it from"
         hint = "accept a new baseline from a clean commit: 'harness baseline accept'"
         raise CannotMeasure(f"the baseline of {trial.id} cannot be built here: {why}", hint=hint)
@@ -91,7 +101,7 @@ class BaseFinder:
     def trial_at(self, commit: str, trial: Trial, scenario_path: str) -> Trial | None:
         """The trial as a commit has it; None where its scenario has no such recipe. Raises BadInput and CannotMeasure as reading does."""
         root = self.worktrees.at(commit)
-        file = read_scenario(root / scenario_path, root=root)
+        file = read_scenario(root / scenario_path, root=root, allowed=trial.source.allowed)
         recipe = file.scenario.recipes.get(trial.recipe.name)
         if recipe is None:
             return None
@@ -109,7 +119,21 @@ class BaseFinder:
         return self.toolchain.versions.get(name, "none")
 
 
-def _predictions_key(content: Content, subject: Subject, evaluation_key: str) -> str:
+def _served_by(candidate: Subject, server: PluginRef | None) -> Served | None:
+    """How the candidate is served, by the baseline's own server; a model that runs elsewhere is asked where it runs."""
+    if candidate.served is None or server is None or candidate.artifact.format == ENDPOINT:
+        return candidate.served
+    return dataclasses.replace(candidate.served, server=server)
+
+
+def _refuse_same_endpoint(artifact: ModelArtifact, candidate: Subject) -> None:
+    """An address answers as it does now: in both arms it would be compared with itself."""
+    if artifact.format == ENDPOINT and artifact.sha256 == candidate.artifact.sha256:
+        hint = "compare two deployments at two addresses, or only what was stored: sizes and accuracy"
+        raise CannotMeasure("the baseline is what this endpoint served then, which cannot be asked again", hint=hint)
+
+
+def predictions_key(content: Content, subject: Subject, evaluation_key: str) -> str:
     """Over the content as a whole: the runtime's version, or its code where it is the user's own, decides what it answers."""
     facts = (content.digest, subject.device, subject.threads, subject.batch_size, evaluation_key)
     return hashlib.sha256(repr(facts).encode()).hexdigest()

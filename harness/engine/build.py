@@ -21,6 +21,7 @@ from harness.engine import protocol
 from harness.engine.datasets import read_predictions
 from harness.engine.make_plan import cores_of, threads_of
 from harness.engine.protocol import Subject
+from harness.engine.served import served_of
 from harness.engine.workers import THIS_PYTHON, Seat, Worker, WorkerFailed
 from harness.store.cache import FOLDER_VARIABLE
 from harness.store.files import pretty_json
@@ -78,6 +79,7 @@ class Builder:
             cores=cores_of(trial.target),
             batch_size=trial.batch_size,
             data=self.data(trial, derivation, "evaluation"),
+            served=served_of(trial, artifact.format),
         )
 
     def predictions(self, trial: Trial, subject: Subject, key: str) -> Predictions:
@@ -111,6 +113,7 @@ class Builder:
                 scenario_folder=folder,
                 root=root,
                 into=into,
+                remote_code=trial.source.allowed.remote_code,
             )
             built = self._ask(trial, request, step.plugin.name)
             assert isinstance(built, protocol.Built)

@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     Scores = Mapping[str, NDArray[np.float64] | Absent]
 
 
+def figures_of(measurement: Measurement) -> LaunchFigures:
+    """What an SLA is checked on, of launches that are there."""
+    found = {metric: launch_figures(metric, measurement) for metric in launch_metrics()}
+    latencies = [[latency for piece in run.slices for latency in piece.latencies_ns] for run in measurement.runs]
+    return LaunchFigures(
+        {metric: figures for metric, figures in found.items() if isinstance(figures, list)}, latencies if all(latencies) else ()
+    )
+
+
 @dataclass(slots=True)
 class Case:
     """``route`` and ``reason`` say what is done with it; ``failure`` ends it; ``undecided`` says why its timings could not be compared.
@@ -89,11 +98,7 @@ class Case:
     def launch_figures(self) -> LaunchFigures | None:
         """What an SLA is checked on: this run's launches, or the accepted ones where nothing changed."""
         if self.measurement is not None and self.measurement.runs:
-            found = {metric: launch_figures(metric, self.measurement) for metric in launch_metrics()}
-            latencies = [[latency for piece in run.slices for latency in piece.latencies_ns] for run in self.measurement.runs]
-            return LaunchFigures(
-                {metric: figures for metric, figures in found.items() if isinstance(figures, list)}, latencies if all(latencies) else ()
-            )
+            return figures_of(self.measurement)
         if self.route is Route.UNCHANGED and self.baseline is not None and (kept := self.baseline.measured.get(self.environment_key)):
             launches = [launch.sample_ns for launch in kept.distribution.launches]
             return LaunchFigures(dict(kept.figures), launches if all(launches) else ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import os
 import re
@@ -14,54 +15,81 @@ from pydantic import ValidationError
 
 from harness import plugins
 from harness.core.errors import BadInput, Problem
-from harness.core.plugin import Options, ReadsFiles
+from harness.core.plugin import Options, ReadsFiles, SourceFiles
 from harness.core.scenario import HardwareTarget, PluginRef, Recipe, Scenario
+from harness.engine.bounds import Bounds
 from harness.engine.check_promises import check_clauses, check_gate, unknown
+from harness.engine.check_served import check_served
 from harness.engine.explain import explain
 from harness.engine.read_yaml import Document, similar_file
 
 
-def check(scenario: Scenario, targets: Sequence[HardwareTarget], folder: Path, root: Path) -> list[Problem]:
+def check(scenario: Scenario, targets: Sequence[HardwareTarget], folder: Path, bounds: Bounds) -> list[Problem]:
     """Every problem of a scenario whose form is right; keys are set, places are the caller's."""
     problems: list[Problem] = []
-    source = _source(scenario, folder, root, problems)
-    _plugin("loads", scenario.measure.load, folder, root, "measure.load", problems)
+    source = _source(scenario, folder, bounds, problems)
+    load = _plugin("loads", scenario.measure.load, folder, bounds, "measure.load", problems)
+    if isinstance(load, ReadsFiles):
+        problems += _files_problems(load.depends_on(folder), folder, bounds, f"measure.load.{scenario.measure.load.name}")
+    problems += check_served(scenario, load)
     for index, name in enumerate(scenario.model.files):
-        problems += _path_problem(name, folder, root, f"model.files[{index}]")
+        problems += _path_problem(name, folder, bounds, f"model.files[{index}]", code=False)
     for role in ("evaluation", "calibration", "training"):
         if (factory := getattr(scenario.data, role)) is not None:
-            problems += _factory(factory, folder, root, f"data.{role}")
+            problems += _factory(factory, folder, bounds, f"data.{role}")
     for name, text in scenario.data.random.items():
         problems += _random(name, text)
     for key, recipe in scenario.recipes.items():
         if recipe.name != key:
             message = f"the recipe's name is the key that it stands under, '{key}'"
             problems.append(Problem(message, key=f"recipes.{key}.name", hint="remove this line"))
-        problems += _recipe(key, recipe, scenario, source, targets, folder, root)
+        problems += _recipe(key, recipe, scenario, source, targets, folder, bounds)
     if scenario.reference is not None and scenario.reference not in scenario.recipes:
         problems.append(unknown("recipe", scenario.reference, scenario.recipes, "reference"))
     return problems + check_clauses(scenario) + check_gate(scenario)
 
 
-def _source(scenario: Scenario, folder: Path, root: Path, problems: list[Problem]) -> Options | None:
+def _source(scenario: Scenario, folder: Path, bounds: Bounds, problems: list[Problem]) -> Options | None:
     """The source with its options, and the files that it says it reads."""
     ref = scenario.model.source
     key = f"model.{ref.name}"
-    source = _plugin("sources", ref, folder, root, key, problems)
+    source = _plugin("sources", ref, folder, bounds, key, problems)
     if source is None:
         return None
     given = [value for value in source.model_dump().values() if isinstance(value, str)]
-    if outside := [value for value in given if (folder / value).exists() and not (folder / value).resolve().is_relative_to(root)]:
-        problems.append(_outside(outside[0], root, key))
+    if wrong := [found for value in given if (found := _named_file(value, folder, bounds, key))]:
+        problems.append(wrong[0])
         return source
     target = getattr(source, "target", None)
     if ref.name == "factory" and isinstance(target, str):
-        problems += _factory(target, folder, root, key)
+        problems += _factory(target, folder, bounds, key)
         return source
-    files = source.depends_on(folder)  # type: ignore[attr-defined]  # a source has it by contract
-    for file in (*files.code, *files.files):
-        problems += _path_problem(os.path.relpath(file, folder), folder, root, key)
+    try:
+        files = source.depends_on(folder)  # type: ignore[attr-defined]  # a source has it by contract
+    except BadInput as error:
+        problems += [dataclasses.replace(problem, key=key) for problem in error.problems]
+        return source
+    problems += _files_problems(files, folder, bounds, key)
     return source
+
+
+def _named_file(value: str, folder: Path, bounds: Bounds, key: str) -> Problem | None:
+    """What is wrong with an option's text where it is the path of something that is there, before a source looks into it."""
+    path = folder / value
+    try:
+        is_there = path.exists()
+    except (OSError, RuntimeError):  # too long for a path, or links in a circle
+        is_there = True
+    return bounds.problem(path, value, key, code=False) if is_there else None
+
+
+def _files_problems(files: SourceFiles, folder: Path, bounds: Bounds, key: str) -> list[Problem]:
+    problems: list[Problem] = []
+    for file in files.code:
+        problems += _path_problem(os.path.relpath(file, folder), folder, bounds, key, code=True)
+    for file in files.files:
+        problems += _path_problem(os.path.relpath(file, folder), folder, bounds, key, code=False)
+    return problems
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -76,7 +104,7 @@ def _recipe(
     source: Options | None,
     targets: Sequence[HardwareTarget],
     folder: Path,
-    root: Path,
+    bounds: Bounds,
 ) -> list[Problem]:
     """A recipe's passes and runtime exist, take their options, follow each other, and have the data and the device that they need."""
     problems: list[Problem] = []
@@ -85,7 +113,7 @@ def _recipe(
     by = f"the source '{scenario.model.source.name}'"
     for index, step in enumerate(recipe.passes):
         where = f"{key}.passes[{index}]"
-        plugin = _plugin("passes", step, folder, root, where, problems)
+        plugin = _plugin("passes", step, folder, bounds, where, problems)
         if plugin is None:
             produced = None  # unknown from here on: nothing more is said about formats
             continue
@@ -99,12 +127,11 @@ def _recipe(
                 hint = f"add 'data: {{{role}: models/file.py:function}}'"
                 problems.append(Problem(f"'{step.name}' needs data.{role}, which the scenario does not give", key=where, hint=hint))
         if isinstance(plugin, ReadsFiles):
-            files = plugin.depends_on(folder)
-            for file in (*files.code, *files.files):
-                problems += _path_problem(os.path.relpath(file, folder), folder, root, where)
+            problems += _files_problems(plugin.depends_on(folder), folder, bounds, where)
         produced, by = plugin.produces, f"the pass '{step.name}'"  # type: ignore[attr-defined]
+    _plugin("serving", recipe.server, folder, bounds, f"{key}.server", problems)
     where = f"{key}.runtime"
-    runtime = _plugin("runtimes", recipe.runtime, folder, root, where, problems)
+    runtime = _plugin("runtimes", recipe.runtime, folder, bounds, where, problems)
     if runtime is None:
         return problems
     if produced is not None and produced not in runtime.accepts:  # type: ignore[attr-defined]
@@ -119,11 +146,11 @@ def _recipe(
     return problems
 
 
-def _plugin(family: plugins.Family, ref: PluginRef, folder: Path, root: Path, key: str, problems: list[Problem]) -> Options | None:
+def _plugin(family: plugins.Family, ref: PluginRef, folder: Path, bounds: Bounds, key: str, problems: list[Problem]) -> Options | None:
     """A built-in plugin with its options, or None with the problems noted. A plugin of the user's own is described and not run."""
     from harness.engine.read_scenario import spelled_out
 
-    if ref.is_file and (wrong := _path_problem(ref.name, folder, root, key)):
+    if ref.is_file and (wrong := _path_problem(ref.name, folder, bounds, key, code=True)):
         problems += wrong
         return None
     try:
@@ -151,18 +178,20 @@ def _plugin(family: plugins.Family, ref: PluginRef, folder: Path, root: Path, ke
     return None
 
 
-def _factory(target: str, folder: Path, root: Path, key: str) -> list[Problem]:
+def _factory(target: str, folder: Path, bounds: Bounds, key: str) -> list[Problem]:
     """``file.py:function``: the file is inside the project and binds the name at its top level, by its syntax tree."""
     file, _, name = target.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         return [Problem(f"'{target}' is not a factory", key=key, hint="write 'file.py:function', the file relative to this scenario")]
-    if wrong := _path_problem(file, folder, root, key):
+    if wrong := _path_problem(file, folder, bounds, key, code=True):
         return wrong
     try:
         tree = ast.parse((folder / file).read_bytes())
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         return [Problem(f"{file}{f' (line {line})' if line else ''}: not valid Python: {getattr(error, 'msg', error)}", key=key)]
+    except (RecursionError, MemoryError):
+        return [Problem(f"{file}: is nested too deeply to be looked at", key=key)]
     bound = _top_level_names(tree)
     if name in bound:
         return []
@@ -185,21 +214,17 @@ def _top_level_names(tree: ast.Module) -> list[str]:
     return names
 
 
-def _path_problem(written: str, folder: Path, root: Path, key: str) -> list[Problem]:
+def _path_problem(written: str, folder: Path, bounds: Bounds, key: str, *, code: bool) -> list[Problem]:
     """A file of the scenario, by the path written in it, is there and inside the project."""
     path = folder / written
+    if wrong := bounds.problem(path, written, key, code=code):
+        return [wrong]
     resolved = path.resolve()
-    if not resolved.is_relative_to(root):
-        return [_outside(written, root, key)]
     if not resolved.is_file():
         if resolved.is_dir():
             return [Problem(f"'{written}' is a folder, a file is needed", key=key)]
         return [Problem(f"file '{written}' does not exist", key=key, hint=similar_file(path) or f"looked for {path}")]
     return []
-
-
-def _outside(written: str, root: Path, key: str) -> Problem:
-    return Problem(f"'{written}' lies outside the project", key=key, hint=f"files of a scenario stay inside {root}")
 
 
 def _random(name: str, text: str) -> list[Problem]:

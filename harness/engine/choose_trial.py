@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.core.errors import CannotMeasure
 from harness.engine.init_project import init_project
 from harness.engine.make_plan import make_plan
-from harness.engine.read_scenario import HARDWARE_FILE, read_scenarios
+from harness.engine.read_scenario import NO_SCENARIOS, read_scenarios
 
 if TYPE_CHECKING:
     from harness.core.environment import Environment
@@ -49,7 +49,7 @@ class Chosen:
 def project_scenario(folder: Path) -> Path | None:
     """The scenario of a project that has exactly one; None where there is none, or a choice."""
     inside = (folder / SCENARIOS).glob("*.yaml")
-    files = [path for path in inside if path.name != HARDWARE_FILE and not path.name.startswith("_")]  # those are no scenarios
+    files = [path for path in inside if path.name not in NO_SCENARIOS and not path.name.startswith("_")]  # those are no scenarios
     return files[0] if len(files) == 1 else None
 
 

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, cast
 from harness import plugins
 from harness.core.plugin import DataRole, Pass, ReadsFiles, Source, SourceFiles
 from harness.core.result import Content
+from harness.engine.bounds import Bounds
 from harness.engine.code_closure import code_text, follow_imports, imported_names
 from harness.engine.read_scenario import spelled_out
+from harness.engine.served import under_network_load
 
 if TYPE_CHECKING:
     from harness.core.plan import Trial
@@ -55,13 +57,15 @@ class StepKey:
 class Derivation:
     """How a trial's artifact comes about: its steps in order, the cache key of each data set, and the content that they make up.
 
-    ``predictions`` is the cache key of the artifact's outputs over the evaluation set.
+    ``predictions`` is the cache key of the artifact's outputs over the evaluation set. ``parts`` are digests of what the user controls, by
+    name and without the machine.
     """
 
     steps: tuple[StepKey, ...]
     data: Mapping[DataRole, str]
     predictions: str
     content: Content
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
@@ -69,10 +73,11 @@ def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
     parts = _Parts(trial, toolchain)
     scenario, recipe = trial.source.scenario, trial.recipe
     model = parts.model()
-    passes = [(ref, parts.step(ref), parts.reads(ref)) for ref in recipe.passes]
+    passes = [(ref, parts.with_files("passes", ref), parts.reads(ref)) for ref in recipe.passes]
     roles = [role for role in ROLES if role == "evaluation" or any(role in reads for _, _, reads in passes)]
     data = {role: parts.data(role) for role in roles}
-    runtime, load = parts.plugin("runtimes", recipe.runtime), parts.plugin("loads", scenario.measure.load)
+    runtime, load = parts.plugin("runtimes", recipe.runtime), parts.with_files("loads", scenario.measure.load)
+    server = [parts.plugin("serving", recipe.server)] if under_network_load(trial) else []
     target = [trial.target.device, trial.target.cores, trial.target.threads]
 
     key = _digest([BUILD, toolchain.python, scenario.seed, model.digest, data["evaluation"].digest])
@@ -81,7 +86,7 @@ def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
         key = _digest([BUILD, key, part.digest, [data[role].digest for role in reads]])
         steps.append(StepKey(ref, reads, key))
 
-    everything = [model, *data.values(), *(part for _, part, _ in passes), runtime, load]
+    everything = [model, *data.values(), *(part for _, part, _ in passes), runtime, load, *server]
     task = scenario.data.task  # decides which metrics there are
     source = _digest([BUILD, scenario.seed, target, trial.batch_size, task, [part.facts for part in everything]])
     versions = {"python": toolchain.python}
@@ -92,7 +97,23 @@ def derive(trial: Trial, toolchain: Toolchain) -> Derivation:
         data={role: part.digest for role, part in data.items()},
         predictions=_digest(["predictions", key, runtime.digest, target, trial.batch_size, data["evaluation"].digest]),
         content=Content(_digest([source, versions]), source, dict(sorted(versions.items()))),
+        parts={
+            "build": str(BUILD),
+            "seed": str(scenario.seed),
+            "task": task,
+            "model": _short(model),
+            **{f"{role} data": _short(part) for role, part in data.items()},
+            **{f"pass {number}, {ref.name}": _short(part) for number, (ref, part, _) in enumerate(passes, 1)},
+            f"runtime {recipe.runtime.name}": _short(runtime),
+            f"load {scenario.measure.load.name}": _short(load),
+            **{f"server {recipe.server.name}": _short(part) for part in server},
+        },
     )
+
+
+def files_read(trial: Trial, toolchain: Toolchain) -> tuple[Path, ...]:
+    """The files that the model of a trial is read from and those that its scenario names, such as weights."""
+    return _Parts(trial, toolchain).files_read()
 
 
 class _Parts:
@@ -102,6 +123,7 @@ class _Parts:
         self.scenario = trial.source.scenario
         self.folder = trial.source.folder.resolve()
         self.root = trial.source.root.resolve()
+        self.bounds = Bounds(self.root, trial.source.allowed.outside)
         self.toolchain = toolchain
 
     def plugin(self, family: plugins.Family, ref: PluginRef) -> Part:
@@ -129,12 +151,12 @@ class _Parts:
         facts = [plugin.facts, spec.args, code.facts, contents, list(needed.names)]
         return Part(facts, {**plugin.versions, **code.versions})
 
-    def step(self, ref: PluginRef) -> Part:
+    def with_files(self, family: plugins.Family, ref: PluginRef) -> Part:
         """A pass, with the project's code and files that its options name."""
-        plugin = self.plugin("passes", ref)
+        plugin = self.plugin(family, ref)
         if ref.is_file:
             return plugin
-        kind = plugins.load("passes", ref.name)
+        kind = plugins.load(family, ref.name)
         options = kind.model_validate(spelled_out(kind, ref))
         if not isinstance(options, ReadsFiles):
             return plugin
@@ -144,8 +166,8 @@ class _Parts:
         return Part(facts, {**plugin.versions, **code.versions})
 
     def contents(self, files: Iterable[Path]) -> dict[str, str]:
-        """The digest of each file by its path in the project."""
-        return {path.resolve().relative_to(self.root).as_posix(): _file_digest(path) for path in files}
+        """The digest of each file by its path in the project; by its whole path where it is allowed to lie elsewhere."""
+        return {self.bounds.name_of(path): _file_digest(path) for path in files}
 
     def data(self, role: DataRole) -> Part:
         """A data set: its factory with arguments and code, or what is drawn from the seed."""
@@ -163,6 +185,10 @@ class _Parts:
             return tuple(given)
         kind = cast("type[Pass]", plugins.load("passes", ref.name))
         return tuple(role for role in given if role in kind.needs)
+
+    def files_read(self) -> tuple[Path, ...]:
+        """Whole paths of the model's own files and of those that ``model.files`` names."""
+        return (*self._source_files().files, *((self.folder / name).resolve() for name in self.scenario.model.files))
 
     def _source_files(self) -> SourceFiles:
         spec = self.scenario.model.source
@@ -190,6 +216,10 @@ def plugin_digest(path: Path) -> str:
 
 def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def _short(part: Part) -> str:
+    return _digest(part.facts)[:16]
 
 
 def _file_digest(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from harness.core.comparison import Verdict
+from harness.core.plain_text import plain_text
 from harness.core.units import Unit, format_points, format_value
 from harness.core.wording import VERDICT_ORDER
 from harness.engine.diff_report import SCHEMA, DiffReport, Row
@@ -35,7 +36,7 @@ def text_of(report: DiffReport) -> str:
         _capped([f"note: {note}" for note in report.notes]),
         list(report.next_steps),
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return plain_text("\n\n".join("\n".join(part) for part in parts if part) + "\n")
 
 
 def json_of(report: DiffReport, exit_code: ExitCode) -> str:

@@ -30,8 +30,8 @@ def metric_of(name: str) -> Metric:
     return cast("Metric", plugins.load("metrics", name)())
 
 
-def launch_estimates(measurement: Measurement) -> list[Estimate | Absent]:
-    """Every metric of launches: the mean of the launches' figures with a t interval over launches (95 %)."""
+def launch_estimates(measurement: Measurement, level: float = LEVEL) -> list[Estimate | Absent]:
+    """Every metric of launches: the mean of the launches' figures with a t interval over launches."""
     from harness.stats.independent import mean_interval
 
     found: list[Estimate | Absent] = []
@@ -43,7 +43,7 @@ def launch_estimates(measurement: Measurement) -> list[Estimate | Absent]:
         elif len(figures) < 2:
             found.append(Absent(name, f"{len(figures)} launch: at least 2 are needed for an interval"))
         else:
-            interval = mean_interval(figures, LEVEL)
+            interval = mean_interval(figures, level)
             value = sum(figures) / len(figures)
             found.append(Estimate(name, metric.unit, metric.better, value, interval, len(figures), "launches"))
     return found
@@ -136,6 +136,7 @@ def _launch_sketch(run: Run, sampled: int) -> LaunchSketch:
         memory_bytes=max(0, run.peak_rss_bytes - run.idle_rss_bytes),
         steady=run.steady,
         sample_ns=tuple(latencies[:: max(1, -(-len(latencies) // sampled))]),
+        telemetry=run.telemetry,
     )
 
 

@@ -16,7 +16,7 @@ from harness.engine.content import derive
 from harness.engine.make_plan import cores_of, threads_of
 from harness.engine.measure import Procedure
 from harness.engine.routes import Route, choose_route
-from harness.engine.rules import queries_wanted
+from harness.engine.rules import queries_wanted, wants_energy
 from harness.store.baselines import Baselines, Unreadable
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Job:
         logs = self.folder.logs / f"{case.trial.scenario}-{case.trial.name}"
         pythons = {} if self.base_python is None else {"baseline": self.base_python}
         scenario = case.trial.source.scenario
-        return Procedure(logs, scenario.measure, pythons, self.launcher, queries_wanted(scenario))
+        return Procedure(logs, scenario.measure, pythons, self.launcher, queries_wanted(scenario), self.folder.path, wants_energy(scenario))
 
     def earlier_launches(self, trial: str, content: str, *, arms: int) -> dict[str, list[Run]]:
         """What an interrupted run has measured of this very content already, by arm; nothing in a new run."""

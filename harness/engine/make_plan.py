@@ -5,26 +5,34 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.core.environment import Environment
 from harness.core.errors import BadInput, Problem
+from harness.core.fleet import labels_told
 from harness.core.plan import Plan, SkippedTrial, Trial
 from harness.core.scenario import HardwareTarget, ScenarioFile
 from harness.core.units import Unit, format_value
+from harness.engine.bounds import check_remote_code
+
+NO_LABELS: Mapping[str, str] = {}
 
 
-def make_plan(files: Sequence[ScenarioFile], environment: Environment, *, only: Sequence[str] = ()) -> Plan:
+def make_plan(
+    files: Sequence[ScenarioFile], environment: Environment, *, only: Sequence[str] = (), labels: Mapping[str, str] | None = None
+) -> Plan:
     """Every cell recipe x hardware x batch size, in the order written; ``only`` are glob patterns on trial ids.
 
-    A cell whose target is not this machine is skipped by name. Raises BadInput when a pattern matches nothing.
+    A cell whose target is not this machine is skipped by name; ``labels`` are what this machine has as a node of a fleet. Raises BadInput when a pattern matches nothing, and where a scenario asks
+    for what the user does not allow.
     """
+    check_remote_code(files)
     trials: list[Trial] = []
     skipped: list[SkippedTrial] = []
     for file in files:
         for recipe in file.scenario.recipes.values():
             for target in file.targets:
-                reason = mismatch(target, environment)
+                reason = mismatch(target, environment, labels or {})
                 for size in file.scenario.measure.batch_sizes:
                     trial = Trial(file, recipe, target, size)
                     if reason is None:
@@ -53,8 +61,10 @@ def make_plan(files: Sequence[ScenarioFile], environment: Environment, *, only: 
     )
 
 
-def mismatch(target: HardwareTarget, environment: Environment) -> str | None:
+def mismatch(target: HardwareTarget, environment: Environment, labels: Mapping[str, str] = NO_LABELS) -> str | None:
     """Why this machine is not the target, in words; None when it is."""
+    if any(labels.get(name) != value for name, value in target.labels.items()):
+        return f"is for a machine labelled {labels_told(target.labels)}: 'harness run --on FLEET' measures it there"
     wanted = target.requires
     gpus = [gpu.name for gpu in environment.gpus]
     if target.device != "cpu" and not gpus:

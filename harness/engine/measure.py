@@ -10,17 +10,19 @@ import math
 import random
 import statistics
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.measurement import Run, Slice
+from harness.core.measurement import Failure, FailureReason, Run, Slice
 from harness.engine import protocol
-from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker
+from harness.engine.telemetry.watch import watching
+from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker, WorkerFailed
 
 if TYPE_CHECKING:
     from harness.core.scenario import MeasureSpec
+    from harness.core.telemetry import Telemetry
     from harness.engine.launcher import Launcher
     from harness.engine.protocol import Request, Subject
 
@@ -39,7 +41,9 @@ PADDING_BYTES = 4096
 class Procedure:
     """How launches are made: the folder for worker logs, the times, each arm's interpreter where it is not ours, and who starts them.
 
-    ``least_queries`` is how many a launch should hold, so that what the scenario gates has a figure.
+    ``least_queries`` is how many a launch should hold, so that what the scenario gates has a figure. ``run`` is the run's own folder, that
+    files of raw data are named from. ``wants_energy``: slices are made as long as the device's counter of energy needs. ``unwatched`` are
+    arms whose slices run without telemetry, to see what it costs.
     """
 
     logs: Path
@@ -47,6 +51,9 @@ class Procedure:
     pythons: Mapping[str, Path]
     launcher: Launcher
     least_queries: int = LEAST_QUERIES
+    run: Path = Path()
+    wants_energy: bool = False
+    unwatched: frozenset[str] = frozenset()
 
     @property
     def timeout_s(self) -> float:
@@ -58,12 +65,17 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
 
     The number of queries in a slice is calibrated on the baseline (the only arm, where there is one) and frozen for both. ``apart``: one
     after the other, where both do not fit into memory; the order turns from pair to pair (ABBA), and who comes first is calibrated on.
-    Raises WorkerFailed, with the arm in its stage, when a worker does not answer: nothing of the pair is then evidence.
+    Raises WorkerFailed, with the arm in its stage, when a worker does not answer, or when telemetry shows that the device was not the
+    launch's own or was slowed down by its hardware: nothing of the pair is then evidence.
     """
+    if any(subject.served is not None for subject in arms.values()):
+        from harness.engine.launch_served import launch_served
+
+        return launch_served(arms, pair, procedure, seed)
     if not apart:
         return _launch(arms, pair, procedure, seed, None)
     runs: dict[str, Run] = {}
-    for arm in _in_turn(arms, pair):
+    for arm in in_turn(arms, pair):
         first = next(iter(runs.values()), None)
         sizes = None if first is None else (first.slices[0].queries, len(first.slices))
         runs |= _launch({arm: arms[arm]}, pair, procedure, seed, sizes)
@@ -74,7 +86,9 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
     """Launches that are alive together; ``sizes`` (queries in a slice, slices) where they are known already."""
     draw = random.Random(f"{seed}/{pair}")
     padding = draw.randrange(PADDING_BYTES)
+    first = next(iter(arms.values()))
     with ExitStack() as stack:
+        watch = stack.enter_context(watching(procedure.times.telemetry, first.device, first.cores))
         workers: dict[str, Worker] = {}
         seats = {
             arm: Seat(
@@ -88,9 +102,11 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
             for arm, subject in arms.items()
         }
         starts = procedure.launcher.starts(arms, seats)
-        for arm in _in_turn(arms, pair):
+        for arm in in_turn(arms, pair):
             workers[arm] = stack.enter_context(Worker(seats[arm], starts[arm]))
             workers[arm].tell(protocol.Preload(arms[arm]))  # imports of both arms overlap; nothing is timed yet
+        if watch is not None:
+            watch.learn_steps()
         for arm in workers:
             workers[arm].answer(protocol.Done, timeout_s=procedure.timeout_s)
             workers[arm].rest()
@@ -100,18 +116,29 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
             with workers[arm].awake() as worker:
                 return worker.ask(request, kind, timeout_s=procedure.timeout_s + more_s)
 
-        order = _in_turn(arms, pair // 2)
+        order = in_turn(arms, pair // 2)
         opened = {arm: ask(arm, protocol.Open(), protocol.Opened) for arm in order}
         warm = protocol.WarmUp(round(procedure.times.warm_up), WARM_UP_CALLS)
         warmed = {arm: ask(arm, warm, protocol.WarmedUp, procedure.times.warm_up / 1e9) for arm in order}
 
         query_ns = warmed["baseline" if "baseline" in warmed else order[0]].query_ns
-        queries, count = sizes or slices_of(query_ns, procedure.times.duration, procedure.least_queries)
+        slice_ns = max(SLICE_NS, watch.least_ns()) if watch is not None and procedure.wants_energy else SLICE_NS
+        queries, count = sizes or slices_of(query_ns, procedure.times.duration, procedure.least_queries, slice_ns)
         slices: dict[str, list[Slice]] = {arm: [] for arm in workers}
+        if watch is not None:
+            watch.begin([opened[arm].pid for arm in order])
         for _ in range(count):
             draw.shuffle(order)
             for arm in order:
-                slices[arm].append(ask(arm, protocol.TakeSlice(queries), protocol.SliceTaken).slice)
+                watched = nullcontext() if watch is None or arm in procedure.unwatched else watch.slice(arm, opened[arm].pid)
+                with watched:
+                    taken = ask(arm, protocol.TakeSlice(queries), protocol.SliceTaken)
+                slices[arm].append(taken.slice)
+        telemetry: dict[str, Telemetry] = {}
+        if watch is not None:
+            watch.end()
+            telemetry = {arm: watch.telemetry(arm) for arm in order if arm not in procedure.unwatched}
+        refuse_disturbed(telemetry)
         finished = {arm: ask(arm, protocol.Finish(), protocol.Finished) for arm in order}
     return {
         arm: Run(
@@ -129,12 +156,13 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
             steady=is_steady(tuple(slices[arm])),
             slices=tuple(slices[arm]),
             template_pid=workers[arm].template_pid,
+            telemetry=telemetry.get(arm),
         )
         for arm, subject in arms.items()
     }
 
 
-def _in_turn(arms: Mapping[str, Subject], turn: int) -> list[str]:
+def in_turn(arms: Mapping[str, Subject], turn: int) -> list[str]:
     """The arms, every other time the other way round.
 
     Who is started first gets other physical pages: of two processes forked one after the other the first was 0.8 % slower (36 pairs of a
@@ -143,14 +171,22 @@ def _in_turn(arms: Mapping[str, Subject], turn: int) -> list[str]:
     return list(arms) if turn % 2 == 0 else list(arms)[::-1]
 
 
-def slices_of(query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES) -> tuple[int, int]:
+def refuse_disturbed(telemetry: Mapping[str, Telemetry]) -> None:
+    """Raises WorkerFailed for the first arm that has a grave mark: its times are no evidence, whatever they say."""
+    for arm, seen in telemetry.items():
+        if grave := [mark for mark in seen.marks if mark.grave]:
+            told = "; ".join(f"{mark.what} ({mark.evidence})" for mark in grave)
+            raise WorkerFailed(Failure(FailureReason.DISTURBED, f"{arm}, slice", told))
+
+
+def slices_of(query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES, slice_ns: int = SLICE_NS) -> tuple[int, int]:
     """Queries in a slice and slices in a launch, from the time of one query of the baseline.
 
     A launch has at least 6 slices, and at least ``least_queries`` (a median takes 20, a p99 500) unless they would take 5 times as long as
     was asked for.
     """
     query_ns = max(1, query_ns)
-    queries = max(1, math.ceil(SLICE_NS / query_ns))
+    queries = max(1, math.ceil(slice_ns / query_ns))
     least = min(least_queries, OVERTIME * duration_ns / query_ns)
     return queries, max(MIN_SLICES, math.ceil(least / queries), round(duration_ns / (queries * query_ns)))
 

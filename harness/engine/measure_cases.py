@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.core.comparison import Comparison, NullControl, Verdict
 from harness.core.errors import BadInput
+from harness.core.estimate import Absent
 from harness.core.measurement import Failure, Measurement, Run
 from harness.engine.compare import invalidated
 from harness.engine.contest import NOT_TOGETHER, NULL_SUFFIX, Contest, Record, null_contest, screen_and_confirm
@@ -67,6 +68,7 @@ def measure_paired(job: Job, cases: Sequence[Case]) -> NullControl | None:
         if contest.apart:
             case.notes.append(NOT_TOGETHER)
         case.comparisons += [_judged(comparison, control) for comparison in contest.comparisons.values()]
+        case.notes += _not_compared(case, contest)
     return control
 
 
@@ -97,6 +99,13 @@ def _contest(job: Job, case: Case) -> Contest:
         contest.runs[arm] = runs
         contest.spent_s += sum(piece.duration_ns for run in runs for piece in run.slices) / 1e9  # it counts against the budget too
     return contest
+
+
+def _not_compared(case: Case, contest: Contest) -> list[str]:
+    """What the scenario itself gates and nothing is known of: silence would read as a pass."""
+    gated = case.trial.source.scenario.gate
+    found = {rule.metric: contest.log_ratios(rule) for rule in contest.rules if rule.metric in gated and contest.failure is None}
+    return [f"{metric} was not compared: {ratios.reason}" for metric, ratios in found.items() if isinstance(ratios, Absent)]
 
 
 def _judged(comparison: Comparison, control: NullControl | None) -> Comparison:

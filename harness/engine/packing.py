@@ -40,6 +40,8 @@ def unpack(packed: Packed) -> NDArray[np.generic]:
     """What ``pack`` packed; bits come back as float64 zeros and ones. Raises CannotMeasure when the text is damaged."""
     import numpy as np
 
+    if len(packed.data) > MOST_CHARACTERS:  # nothing that 'pack' made; a short text can stand for much
+        raise CannotMeasure(f"packed values are damaged: {len(packed.data):,} characters")
     try:
         raw = zlib.decompress(base64.b64decode(packed.data, validate=True))
         if packed.dtype == "bits":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from harness.core.plain_text import plain_text
 from harness.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def shown_progress() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         yield Watched(bars)
 
@@ -48,7 +49,7 @@ class Watched:
         if self._task is None:
             self.phase("Working", 0)
         assert self._task is not None
-        self._bars.update(self._task, description=f"{self._title}: {text}")
+        self._bars.update(self._task, description=plain_text(f"{self._title}: {text}"))
 
 
 class Lines:
@@ -68,5 +69,5 @@ class Lines:
             self._tell(f"  {text}")
 
     def _tell(self, text: str) -> None:
-        sys.stderr.write(f"[{time.monotonic() - self._begin:6.1f} s] {text}\n")
+        sys.stderr.write(f"[{time.monotonic() - self._begin:6.1f} s] {plain_text(text)}\n")
         sys.stderr.flush()

@@ -44,12 +44,45 @@ class BuildStep:
     scenario_folder: Path
     root: Path
     into: Path
+    remote_code: bool = False
     kind: Literal["build step"] = "build step"
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """At most ``limit`` ns at the ``q``-quantile of latency; without a ``q`` at most this share of broken requests."""
+
+    q: float | None
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class CapacitySearch:
+    """Where a capacity is looked for and how; see ``core.scenario.CapacitySpec``."""
+
+    at_least_per_s: float
+    at_most_per_s: float
+    step_ns: int
+    runs: int
+    precision: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a subject is measured behind a server: which one, the model's name in it, and what is promised. ``limit_ns`` is the promised
+    latency that answers in time are counted by."""
+
+    server: PluginRef
+    model: str
+    limit_ns: int | None
+    promises: tuple[Promise, ...]
+    capacity: CapacitySearch | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
-    """What a worker opens and measures: an artifact in a runtime on a device, with its inputs and its load."""
+    """What a worker opens and measures: an artifact in a runtime on a device, with its inputs and its load. ``served`` where the load comes
+    over the network."""
 
     artifact: ModelArtifact
     runtime: PluginRef
@@ -60,6 +93,7 @@ class Subject:
     cores: tuple[int, ...]
     batch_size: int
     data: Path
+    served: Served | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,20 @@ from typing import Literal
 from pydantic import ValidationError
 
 from harness import plugins
+from harness.core.allowed import Allowed
 from harness.core.errors import BadInput, Problem
 from harness.core.plugin import Options
 from harness.core.scenario import BUILT_IN_TARGETS, HardwareTarget, Model, Name, PluginRef, Scenario, ScenarioFile
+from harness.engine.bounds import Bounds, allowed_here
 from harness.engine.check_scenario import check
 from harness.engine.explain import explain
 from harness.engine.read_yaml import Document, Place, Plain, merge, read_yaml, similar_file
 from harness.engine.set_overrides import set_override
 
 HARDWARE_FILE = "hardware.yaml"
+WAIVERS_FILE = "waivers.yaml"
+NO_SCENARIOS = (HARDWARE_FILE, WAIVERS_FILE)
+"""What lies beside scenarios and is none."""
 
 
 class HardwareFile(Model):
@@ -34,16 +39,18 @@ class HardwareFile(Model):
     """By name; one called cpu or cuda takes the place of the built-in target."""
 
 
-def read_scenarios(paths: Sequence[Path], *, overrides: Sequence[str] = (), root: Path | None = None) -> tuple[ScenarioFile, ...]:
+def read_scenarios(
+    paths: Sequence[Path], *, overrides: Sequence[str] = (), root: Path | None = None, allowed: Allowed | None = None
+) -> tuple[ScenarioFile, ...]:
     """Read scenario files, and all of the scenarios in folders (``_*.yaml`` are bases for ``extends``, not scenarios).
 
-    Raises BadInput with every problem of every file.
+    ``allowed`` is what the environment says where it is None. Raises BadInput with every problem of every file.
     """
     problems: list[Problem] = []
     found: list[ScenarioFile] = []
     for path in _files(paths):
         try:
-            found.append(read_scenario(path, overrides=overrides, root=root))
+            found.append(read_scenario(path, overrides=overrides, root=root, allowed=allowed))
         except BadInput as error:
             problems.extend(error.problems)
     names: dict[str, Path] = {}
@@ -58,25 +65,53 @@ def read_scenarios(paths: Sequence[Path], *, overrides: Sequence[str] = (), root
     return tuple(found)
 
 
-def read_scenario(path: Path, *, overrides: Sequence[str] = (), root: Path | None = None) -> ScenarioFile:
+def read_scenario(path: Path, *, overrides: Sequence[str] = (), root: Path | None = None, allowed: Allowed | None = None) -> ScenarioFile:
     """Read one file with what it extends and with ``--set key.path=value`` overrides. Raises BadInput with all its problems.
 
     What is wrong with the form (keys, types) is told first; what only plugins and files can confirm, once the form is right.
     """
     root = (root or project_root(path)).resolve()
+    allowed = allowed or allowed_here()
+    document, scenario = _formed(path, root, overrides)
+    targets, problems = _targets(scenario, path, document, root)
+    problems += [_placed(problem, document, path) for problem in check(scenario, targets, path.parent, Bounds(root, allowed.outside))]
+    if problems:
+        raise BadInput(*dict.fromkeys(problems))
+    return ScenarioFile(scenario, path, root, document.text, targets, _lines(document, path), allowed)
+
+
+def read_form(path: Path, root: Path) -> ScenarioFile:
+    """Read one file as ``read_scenario`` does, without the plugins and files that it names: those of a bundle are elsewhere."""
+    document, scenario = _formed(path, root.resolve(), ())
+    targets, problems = _targets(scenario, path, document, root.resolve())
+    if problems:
+        raise BadInput(*dict.fromkeys(problems))
+    return ScenarioFile(scenario, path, root, document.text, targets, _lines(document, path))
+
+
+def _formed(path: Path, root: Path, overrides: Sequence[str]) -> tuple[Document, Scenario]:
+    if wrong := Bounds(root).problem(path, str(path), None, code=True):
+        raise BadInput(wrong)
     document = _extended(path, root, ())
     for override in overrides:
         document = set_override(document, override)
     try:
-        scenario = Scenario.model_validate(document.value)
+        return document, Scenario.model_validate(document.value)
     except ValidationError as error:
         raise BadInput(*explain(error, document, Scenario)) from error
-    targets, problems = _targets(scenario, path, document)
-    problems += [_placed(problem, document, path) for problem in check(scenario, targets, path.parent, root)]
-    if problems:
-        raise BadInput(*dict.fromkeys(problems))
-    lines = {key: place.line for key, place in document.places.items() if key and place.path == path}
-    return ScenarioFile(scenario, path, root, document.text, targets, lines)
+
+
+def _lines(document: Document, path: Path) -> dict[str, int]:
+    return {key: place.line for key, place in document.places.items() if key and place.path == path}
+
+
+def files_read(path: Path) -> tuple[Path, ...]:
+    """A scenario's own file, those that it extends, and the hardware.yaml beside it where there is one."""
+    found = [path]
+    while isinstance(value := read_yaml(found[-1]).value, dict) and isinstance(name := value.get("extends"), str):
+        found.append(_beside(found[-1], name))
+    hardware = path.parent / HARDWARE_FILE
+    return (*found, hardware) if hardware.is_file() else tuple(found)
 
 
 def project_root(path: Path) -> Path:
@@ -84,7 +119,7 @@ def project_root(path: Path) -> Path:
 
     Nothing outside it is read.
     """
-    folder, present = path.resolve().parent, Path.cwd()
+    folder, present = path.parent.resolve(), Path.cwd()
     outside_git = present if folder.is_relative_to(present) else folder
     return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), outside_git)
 
@@ -112,7 +147,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = [file for file in sorted(path.glob("*.yaml")) if file.name != HARDWARE_FILE and not file.name.startswith("_")]
+            inside = [file for file in sorted(path.glob("*.yaml")) if file.name not in NO_SCENARIOS and not file.name.startswith("_")]
             if not inside:
                 raise BadInput(Problem("holds no scenario (*.yaml)", path=path, hint="'harness init' writes a first one"))
             files += inside
@@ -139,8 +174,8 @@ def _extended(path: Path, root: Path, above: tuple[Path, ...]) -> Document:
     if not isinstance(name, str):
         raise wrong("the path of one file is needed, relative to this one")
     base = _beside(path, name)
-    if not base.resolve().is_relative_to(root):
-        raise wrong(f"'{name}' lies outside the project", f"files of a scenario stay inside {root}")
+    if beyond := Bounds(root).problem(base, name, "extends", code=True):
+        raise wrong(beyond.message, beyond.hint)
     if not base.is_file():
         raise wrong(f"file '{name}' does not exist", similar_file(base))
     chain = (*above, path.resolve())
@@ -165,7 +200,7 @@ def _forget_replaced(base: dict[str, Plain], over: dict[str, Plain]) -> None:
     pairs = [(base.get("measure"), over.get("measure"), "load")]
     recipes, others = base.get("recipes"), over.get("recipes")
     if isinstance(recipes, dict) and isinstance(others, dict):
-        pairs += [(recipes[name], others[name], "runtime") for name in recipes.keys() & others.keys()]
+        pairs += [(recipes[name], others[name], key) for name in recipes.keys() & others.keys() for key in ("runtime", "server")]
     choices += [(one.get(key), other.get(key)) for one, other, key in pairs if isinstance(one, dict) and isinstance(other, dict)]
     for one, other in choices:
         if isinstance(one, dict) and isinstance(other, dict):
@@ -175,9 +210,9 @@ def _forget_replaced(base: dict[str, Plain], over: dict[str, Plain]) -> None:
                     del one[name]
 
 
-def _targets(scenario: Scenario, path: Path, document: Document) -> tuple[tuple[HardwareTarget, ...], list[Problem]]:
+def _targets(scenario: Scenario, path: Path, document: Document, root: Path) -> tuple[tuple[HardwareTarget, ...], list[Problem]]:
     """The targets that ``hardware`` names, and what is wrong with it or with hardware.yaml."""
-    known, problems = _known_targets(path.parent / HARDWARE_FILE)
+    known, problems = _known_targets(path.parent / HARDWARE_FILE, root)
     if problems:
         return (), problems
     targets: list[HardwareTarget] = []
@@ -201,9 +236,11 @@ def _targets(scenario: Scenario, path: Path, document: Document) -> tuple[tuple[
     return tuple(targets), [_placed(problem, document, path) for problem in problems]
 
 
-def _known_targets(path: Path) -> tuple[dict[str, HardwareTarget], list[Problem]]:
+def _known_targets(path: Path, root: Path) -> tuple[dict[str, HardwareTarget], list[Problem]]:
     """The built-in targets and those of hardware.yaml, with its problems."""
     known = dict(BUILT_IN_TARGETS)
+    if wrong := Bounds(root).problem(path, str(path), None, code=True):
+        return known, [wrong]
     if not path.is_file():
         return known, []
     try:

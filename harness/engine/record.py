@@ -13,7 +13,7 @@ from harness.core.comparison import Comparison, Verdict
 from harness.core.estimate import Absent
 from harness.core.measurement import Failure, FailureReason, Measurement
 from harness.core.repeat_wording import doubts_of
-from harness.core.result import Content, Distribution, Flip, Material, TrialRecord, TrialState
+from harness.core.result import Content, Distribution, Flip, Material, ServedArm, TargetFacts, TrialRecord, TrialState
 from harness.engine.evaluate import artifact_estimates, launch_estimates, sample_estimates, sketch, split
 from harness.engine.judge import worst
 from harness.engine.packing import pack, unpack
@@ -41,6 +41,11 @@ def skipped_record(skipped: SkippedTrial) -> TrialRecord:
     return _record(skipped.trial, TrialState.SKIPPED, None, skipped.reason)
 
 
+def unmeasured_record(trial: Trial, reason: str) -> TrialRecord:
+    """A trial that was to be measured on another machine and was not."""
+    return _record(trial, TrialState.FAILED, Verdict.INVALID, reason)
+
+
 def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
     """Everything known of a case. ``gated``: a verdict is wanted; ``accepting``: new trials become baselines."""
     if case.unreadable is not None:
@@ -56,16 +61,18 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
         verdict,
         reason,
         content=case.derivation.content,
+        parts=case.derivation.parts,
         environment_key=case.environment_key,
         steps=case.subject.artifact.steps if case.subject else (),
         facts=runs[0].facts if runs else None,
         estimates=estimates,
         absent=absent,
         distributions=_distributions(case),
+        served=_served(case),
         flips=_flips(case),
         changes=_changes(case),
         failures=(case.failure,) if case.failure else (),
-        notes=(*case.notes, *_unsteady(case)),
+        notes=(*case.notes, *_unsteady(case), *_marked(case)),
         material=_material(case),
         repeat=case.predictions.repeat if case.predictions else None,
         base_repeat=case.base_predictions.repeat if case.base_predictions else None,
@@ -90,6 +97,7 @@ def _record(trial: Trial, state: TrialState, verdict: Verdict | None, reason: st
         state=state,
         verdict=verdict,
         reason=reason,
+        target=TargetFacts(trial.target.cores, trial.target.threads, trial.target.price_per_hour, trial.target.currency),
         **rest,  # type: ignore[arg-type]  # the callers above name fields of TrialRecord
     )
 
@@ -165,6 +173,13 @@ def _distributions(case: Case) -> tuple[Distribution, ...]:
     return tuple(sketch(measurement, arm) for arm, measurement in arms if measurement is not None and measurement.runs)
 
 
+def _served(case: Case) -> tuple[ServedArm, ...]:
+    """Each arm's loads over the network; none under a load inside the worker."""
+    arms = (("baseline", case.base_measurement), ("candidate", case.measurement))
+    loads = {arm: tuple(run.served for run in found.runs if run.served is not None) for arm, found in arms if found is not None}
+    return tuple(ServedArm(arm, found) for arm, found in loads.items() if found)
+
+
 def _unsteady(case: Case) -> tuple[str, ...]:
     notes = []
     arms: tuple[tuple[str, Measurement | None], ...] = (("candidate", case.measurement), ("baseline", case.base_measurement))
@@ -173,6 +188,17 @@ def _unsteady(case: Case) -> tuple[str, ...]:
         if measurement and restless:
             notes.append(f"UNSTEADY: in {restless} of {len(measurement.runs)} launches of the {arm} the halves differ by more than 10 %")
     return tuple(notes)
+
+
+def _marked(case: Case) -> tuple[str, ...]:
+    """What telemetry marked, by arm, and in how many of its launches."""
+    arms = (("candidate", case.measurement), ("baseline", case.base_measurement))
+    return tuple(
+        f"MARKED: {what}, in {number} of {len(measurement.runs)} launches of the {arm}"
+        for arm, measurement in arms
+        if measurement is not None
+        for what, number in Counter(mark.what for run in measurement.runs if run.telemetry for mark in run.telemetry.marks).items()
+    )
 
 
 def _material(case: Case) -> Material | None:
@@ -187,6 +213,7 @@ def _material(case: Case) -> Material | None:
         artifact_key=case.derivation.steps[-1].key,
         evaluation_key=case.derivation.data["evaluation"],
         runtime=case.trial.recipe.runtime,
+        server=None if case.subject.served is None else case.trial.recipe.server,
         scores={name: value for name, value in packed.items() if value is not None},
         answers=None if answers is None else pack(answers),
         figures={name: tuple(values) for name, values in figures.figures.items()},
@@ -241,6 +268,8 @@ def _changes(case: Case) -> tuple[str, ...]:
             changes.append(f"{new.plugin}: {'; '.join(old.notes)} -> {'; '.join(new.notes)}")
     if portable.runtime != case.trial.recipe.runtime:
         changes.append(f"runtime: {_told(portable.runtime)} -> {_told(case.trial.recipe.runtime)}")
+    if portable.server is not None and portable.server != case.trial.recipe.server:
+        changes.append(f"server: {_told(portable.server)} -> {_told(case.trial.recipe.server)}")
     if portable.evaluation_key != case.derivation.data["evaluation"]:
         changes.append("the evaluation data")
     changes += _fact_changes(case) + _toolchain_changes(portable.content, case.derivation.content)

@@ -57,6 +57,13 @@ def queries_wanted(scenario: Scenario) -> int:
     return max([MEDIAN_QUERIES, *(plugin.queries for plugin in named if plugin.kind == "launch")])
 
 
+def wants_energy(scenario: Scenario) -> bool:
+    """Whether the scenario itself asks for the energy of a query, so that slices are worth making longer for it."""
+    promised = (clause.metric for clause in scenario.clauses())
+    gated = (name for name, rule in scenario.gate.items() if not rule.off)
+    return bool({"energy_per_inference", "power_mean"} & {*promised, *gated})
+
+
 def _tolerance(written: GateRule | None, default: float | None) -> float | None:
     if written is None:
         return default

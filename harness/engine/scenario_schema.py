@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from harness import plugins
 from harness.core.scenario import (
     BUILT_IN_TARGETS,
+    CHOICE,
     FASTER,
     SMALLER,
+    CapacitySpec,
     DataSpec,
     GateRule,
     HardwareTarget,
@@ -25,6 +27,9 @@ from harness.core.scenario import (
     Recipe,
     Requirements,
     Scenario,
+    SearchSpec,
+    SpaceSpec,
+    TelemetrySpec,
     quantity_pattern,
 )
 from harness.core.units import EXAMPLES, NUMBER, Unit, spellings_of
@@ -48,7 +53,9 @@ def scenario_schema() -> str:
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": f"^{_NAME}$", "maxLength": 64},
-        "additionalProperties": _object(Recipe, passes={"type": "array", "items": _ref("pass")}, runtime=_ref("runtime")),
+        "additionalProperties": _object(
+            Recipe, passes={"type": "array", "items": _ref("pass")}, runtime=_ref("runtime"), server=_ref("server")
+        ),
     }
     keys = _keys(
         Scenario,
@@ -56,9 +63,16 @@ def scenario_schema() -> str:
         data=_object(DataSpec, random={"type": "object", "additionalProperties": {"type": "string", "pattern": f"^{RANDOM_PATTERN}$"}}),
         recipes=recipes,
         hardware=_hardware(),
-        measure=_object(MeasureSpec, load=_ref("load"), batch_sizes=_distinct(_keys(MeasureSpec)["batch_sizes"])),
+        measure=_object(
+            MeasureSpec,
+            load=_ref("load"),
+            capacity=_object(CapacitySpec),
+            batch_sizes=_distinct(_keys(MeasureSpec)["batch_sizes"]),
+            telemetry={"anyOf": [{"enum": ["off", False]}, _object(TelemetrySpec)]},
+        ),
         sla=_sla(),
         gate=_gate(),
+        search=_search(),
     )
     base = {"type": "string", "description": "Another file, relative to this one, that this file is laid over.", "examples": ["_base.yaml"]}
     schema = {
@@ -74,7 +88,12 @@ def scenario_schema() -> str:
             "pass": _plugin("passes"),
             "runtime": _plugin("runtimes"),
             "load": _plugin("loads"),
+            "server": _plugin("serving"),
             "target": _object(HardwareTarget, requires=_object(Requirements)),
+            "choice": _choice({"description": "A value in a choice: what the plugin says of it, 'harness search' checks."}),
+            "pass_choice": _plugin("passes", choices=True),
+            "runtime_choice": _plugin("runtimes", choices=True),
+            "server_choice": _plugin("serving", choices=True),
             **{_clause_of(name): _clause(metric_of(name).unit) for name in plugins.names("metrics")},
             **{_rule_of(name): _rule(name) for name in plugins.names("metrics")},
         },
@@ -141,11 +160,38 @@ def _factory_pattern() -> object:
     return evaluation["anyOf"][0]["pattern"]
 
 
-def _plugin(family: plugins.Family) -> Schema:
-    """A plugin by name, or with its options under its name; a path is one of the user's own."""
+def _search() -> Schema:
+    """Recipes in which an option, or a whole plugin, may be a choice."""
+    entry = _object(
+        SpaceSpec,
+        passes={"type": "array", "items": _or_another("pass_choice", optional=True)},
+        runtime=_or_another("runtime_choice"),
+        server=_or_another("server_choice"),
+    )
+    space: Schema = {"type": "array", "minItems": 1, "items": {**entry, "required": ["runtime"]}}
+    return _object(SearchSpec, space=space) | {"required": ["space"]}
+
+
+def _choice(schema: Schema) -> Schema:
+    """What ``{one_of: [...]}`` may be made of."""
+    listed: Schema = {"type": "array", "minItems": 1, "items": schema}
+    return {"type": "object", "properties": {CHOICE: listed}, "required": [CHOICE], "additionalProperties": False}
+
+
+def _or_choice(schema: Schema) -> Schema:
+    told: Schema = {key: schema[key] for key in ("description", "default") if key in schema}
+    plain = {key: value for key, value in schema.items() if key not in told}
+    return {**told, "anyOf": [plain, _ref("choice")]}
+
+
+def _plugin(family: plugins.Family, *, choices: bool = False) -> Schema:
+    """A plugin by name, or with its options under its name; a path is one of the user's own. With ``choices`` as in a search space."""
     kinds = {name: plugins.load(family, name) for name in plugins.names(family)}
     names: list[Schema] = [{"const": name, "description": _told(kind.__doc__)} for name, kind in kinds.items()]
-    options = {name: {"description": _told(kind.__doc__), "anyOf": [_options(kind), {"type": "null"}]} for name, kind in kinds.items()}
+    options: Schema = {
+        name: {"description": _told(kind.__doc__), "anyOf": [*_option_forms(kind, choices=choices), {"type": "null"}]}
+        for name, kind in kinds.items()
+    }
     written: Schema = {
         "type": "object",
         "minProperties": 1,
@@ -155,6 +201,21 @@ def _plugin(family: plugins.Family) -> Schema:
         "additionalProperties": False,
     }
     return {"anyOf": [*names, written, {"type": "string", "pattern": OWN}]}
+
+
+def _or_another(plain: str, *, optional: bool = False) -> Schema:
+    """A plugin whose options may be choices, or a choice among such plugins and, where it is optional, none."""
+    absent: list[Schema] = [{"type": "null"}] if optional else []
+    return {"anyOf": [_ref(plain), _choice({"anyOf": [_ref(plain), *absent]})]}
+
+
+def _option_forms(kind: type[BaseModel], *, choices: bool) -> list[Schema]:
+    """A plugin's options; with ``choices`` each may be one, and so may all of them together."""
+    if not choices:
+        return [_options(kind)]
+    keys = {name: _or_choice(schema) for name, schema in _keys(kind).items()}
+    options: Schema = {"type": "object", "properties": keys, "additionalProperties": False}
+    return [options, _ref("choice")]
 
 
 def _own(what: str) -> Schema:

@@ -12,6 +12,7 @@ from harness import plugins
 from harness.core.plugin import NetworkLoad
 from harness.core.scenario import PluginRef
 from harness.engine.protocol import CapacitySearch, Promise, Served
+from harness.kserve.endpoint_file import FORMAT as ENDPOINT
 
 if TYPE_CHECKING:
     from harness.core.plan import Trial
@@ -37,7 +38,7 @@ def served_of(trial: Trial, format_: str) -> Served | None:
     highest = max(latencies, key=lambda promise: (promise.q or 0.0, -promise.limit), default=None)
     spec = scenario.measure.capacity
     return Served(
-        server=RUNNING if format_ == "endpoint" and recipe.server.name == "embedded" else recipe.server,
+        server=RUNNING if format_ == ENDPOINT and recipe.server.name == "embedded" else recipe.server,
         model=scenario.name,
         limit_ns=None if highest is None else round(highest.limit),
         promises=promises,

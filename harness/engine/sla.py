@@ -40,23 +40,45 @@ class LaunchFigures:
     latencies_ns: Sequence[Sequence[int]]
 
 
-def check_sla(file: ScenarioFile, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures]) -> tuple[SlaFinding, ...]:
-    """Every clause of a scenario on every trial that it speaks of; ``figures`` by trial id, absent for what was not measured."""
+def check_sla(
+    file: ScenarioFile, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures], *, confidence: float = CONFIDENCE
+) -> tuple[SlaFinding, ...]:
+    """Every clause of a scenario on every trial that it speaks of; ``figures`` by trial id, absent for what was not measured.
+
+    ``confidence`` is that of one-sided bounds; the ends of intervals over launches are those of the estimates that are given.
+    """
     ran = [trial for trial in trials if trial.state not in (TrialState.SKIPPED, TrialState.FAILED)]
     return tuple(
-        replace(_check(clause, trial, ran, figures), line=file.lines.get(f"sla.{clause.text.partition(': ')[0]}"))
+        replace(_check(clause, trial, ran, figures, confidence), line=file.lines.get(f"sla.{clause.text.partition(': ')[0]}"))
         for clause in file.scenario.clauses()
         for trial in ran
-        if clause.recipe == trial.recipe or (clause.recipe is None and clause.of != trial.recipe)  # fp32 promises nothing about fp32
+        if speaks_of(clause, trial.recipe)
     )
 
 
-def _check(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures]) -> SlaFinding:
+def speaks_of(clause: SlaClause, recipe: str) -> bool:
+    """Whether a clause is about a recipe: its own, or any where it names none but the one that it compares with."""
+    return clause.recipe == recipe or (clause.recipe is None and clause.of != recipe)  # fp32 promises nothing about fp32
+
+
+def counts_queries(clause: SlaClause, measured: LaunchFigures | None) -> bool:
+    """Whether a clause is decided by how many queries are over its limit."""
+    return (
+        clause.relation == "absolute"
+        and _QUANTILE.fullmatch(clause.metric) is not None
+        and measured is not None
+        and any(map(len, measured.latencies_ns))
+    )
+
+
+def _check(
+    clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord], figures: Mapping[str, LaunchFigures], confidence: float
+) -> SlaFinding:
     estimate = trial.estimate(clause.metric)
     measured = figures.get(trial.id)
     quantile = _QUANTILE.fullmatch(clause.metric)
-    if clause.relation == "absolute" and quantile is not None and measured is not None and any(map(len, measured.latencies_ns)):
-        return _quantile_clause(clause, trial, float(f"0.{quantile[1]}"), measured)
+    if quantile is not None and measured is not None and counts_queries(clause, measured):
+        return _quantile_clause(clause, trial, float(f"0.{quantile[1]}"), measured, confidence)
     if estimate is None:
         why = next((absent.reason for absent in trial.absent if absent.metric == clause.metric), "not measured in this run")
         return _finding(clause, trial, SlaState.UNMEASURED, why)
@@ -68,18 +90,18 @@ def _check(clause: SlaClause, trial: TrialRecord, trials: Sequence[TrialRecord],
     if clause.speed_up is not None and estimate.better == "higher":  # 3 times as fast is three times the throughput
         clause = clause.model_copy(update={"bound": "at least", "limit": clause.speed_up})
     if clause.relation == "share":
-        return _share_clause(clause, trial, other, estimate, of, figures)
+        return _share_clause(clause, trial, other, estimate, of, figures, confidence)
     return _distance_clause(clause, trial, estimate, of)
 
 
-def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: LaunchFigures) -> SlaFinding:
+def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: LaunchFigures, confidence: float) -> SlaFinding:
     """The share of queries over the limit against 1 - q, with Clopper-Pearson bounds on the effective number of queries."""
     counts = [(sum(latency > clause.limit for latency in launch), len(launch)) for launch in measured.latencies_ns]
     over, queries = sum(count for count, _ in counts), sum(number for _, number in counts)
     effect, why_effect = _design_effect(clause, 1 - q, counts, measured.latencies_ns)
     effective, effective_over = queries / effect, over / effect
-    high = binomial.upper_bound(effective_over, effective, CONFIDENCE)
-    low = binomial.lower_bound(effective_over, effective, CONFIDENCE)
+    high = binomial.upper_bound(effective_over, effective, confidence)
+    low = binomial.lower_bound(effective_over, effective, confidence)
     estimate = trial.estimate(clause.metric)
     told = f"{over:,} of {queries:,} queries over {_limit(clause)} ({over / queries * 100:.2f} %; at most {(1 - q) * 100:.3g} % may be)"
     told += f", {why_effect}" if why_effect else ""
@@ -91,7 +113,7 @@ def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: 
         return _finding(clause, trial, SlaState.KEPT, told, estimate, high)
     if broken:
         return _finding(clause, trial, SlaState.BROKEN, told, estimate, low)
-    needed = math.ceil(binomial.queries_needed(q, math.ceil(effective_over), CONFIDENCE) * effect)
+    needed = math.ceil(binomial.queries_needed(q, math.ceil(effective_over), confidence) * effect)
     more = f"about {max(1, needed - queries):,} more queries would tell" if needed > queries else "more launches would tell"
     return _finding(clause, trial, SlaState.UNPROVEN, f"{told}; {more}", estimate, high)
 
@@ -166,19 +188,25 @@ def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, 
 
 
 def _share_clause(
-    clause: SlaClause, trial: TrialRecord, other: TrialRecord, estimate: Estimate, of: Estimate, figures: Mapping[str, LaunchFigures]
+    clause: SlaClause,
+    trial: TrialRecord,
+    other: TrialRecord,
+    estimate: Estimate,
+    of: Estimate,
+    figures: Mapping[str, LaunchFigures],
+    confidence: float,
 ) -> SlaFinding:
     """``at most 50 % of fp32``: the ratio of both, with a Welch interval on the logarithms where launches make it uncertain."""
     ratio = estimate.value / of.value if of.value else math.inf
     ours, theirs = _figures_of(figures, trial, clause.metric), _figures_of(figures, other, clause.metric)
     low = high = ratio
     if ours is not None and theirs is not None and min(len(ours), len(theirs)) >= 2:
-        interval = independent.ratio_interval_independent(theirs, ours, 2 * CONFIDENCE - 1)
+        interval = independent.ratio_interval_independent(theirs, ours, 2 * confidence - 1)
         low, high = interval.low, interval.high
     state = _state(clause, low, high, clause.limit)
     told = f"{_show(estimate.value, estimate)} is {ratio:.1%} of {_show(of.value, of)} of '{clause.of}'"
     if high > low:
-        told += f" (one-sided {CONFIDENCE:.0%} bounds {low:.1%} and {high:.1%})"
+        told += f" (one-sided {confidence * 100:.4g}% bounds {low:.1%} and {high:.1%})"
     return _finding(clause, trial, state, told, estimate, high if clause.bound == "at most" else low)
 
 

@@ -268,7 +268,16 @@ def _build(request: BuildStep) -> Built:
             raise CannotMeasure(f"'{request.plugin.name}' needs data.{role}", hint=f"add 'data: {{{role}: models/file.py:function}}'")
         return read_dataset(request.data[role])
 
-    context = BuildContext(request.into, request.scenario_folder, request.root, request.args, data, request.seed, request.device)
+    context = BuildContext(
+        folder=request.into,
+        scenario_folder=request.scenario_folder,
+        root=request.root,
+        args=request.args,
+        data=data,
+        seed=request.seed,
+        device=request.device,
+        remote_code=request.remote_code,
+    )
     if request.artifact is None:
         source = cast("Source", plugin_of("sources", request.plugin, request.scenario_folder))
         return Built(source.load(context))

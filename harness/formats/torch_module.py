@@ -37,6 +37,8 @@ STATE = "state.pt"
 CODE = "code"
 NAMES = "names.json"
 ENGINE = "engine.txt"
+REMOTE = "transformers_modules"
+"""The package under which transformers imports code that comes with a model, from a cache of its own that a worker does not look into."""
 PRINCIPAL = ("logits", "last_hidden_state", "sentence_embedding", "pooler_output")
 """Names that hold the principal output where a model returns a mapping; else its first tensor does."""
 
@@ -203,6 +205,7 @@ def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
     for name, imported in list(sys.modules.items()):
         if name not in files and (path := _project_file(name, imported, root.resolve())) is not None:
             files[name] = path, path.relative_to(root.resolve())
+    files |= _remote_files()
     for path, relative in files.values():
         (into / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, into / relative)
@@ -212,6 +215,22 @@ def _copy_code(into: Path, root: Path, module: torch.nn.Module) -> None:
     installed = sorted(home for home in homes.difference(names) if home.partition(".")[0] != "__main__")
     document = {"names": names, "needed": needed, "installed": installed}
     (into / NAMES).write_text(json.dumps(document, indent=1, sort_keys=True))
+
+
+def _remote_files() -> dict[str, tuple[Path, Path]]:
+    """The code that came with a model and was allowed to run, with the packages that it stands in."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for name, imported in list(sys.modules.items()):
+        parts = name.split(".")
+        file = getattr(imported, "__file__", None)
+        if parts[0] != REMOTE or file is None:
+            continue
+        folder = Path(file).parents[len(parts) - (not file.endswith("__init__.py"))]
+        found[name] = Path(file), Path(file).relative_to(folder)
+        for length in range(1, len(parts)):
+            if (package := folder.joinpath(*parts[:length], "__init__.py")).is_file():
+                found[".".join(parts[:length])] = package, package.relative_to(folder)
+    return found
 
 
 def _project_file(name: str, module: object, root: Path) -> Path | None:

@@ -117,7 +117,7 @@ def _lines_of(text: ScenarioText) -> dict[str, int]:
     yaml.version = (1, 2)
     try:
         root = yaml.compose(text.text)
-    except (YAMLError, ValueError):
+    except (YAMLError, ValueError, RecursionError):
         return {}  # what ran was read before; a text that is no YAML has no lines to show
     return {f"{outer}.{inner}": line for outer, _, node in _pairs(root) for inner, line, _ in _pairs(node)}
 

@@ -23,6 +23,7 @@ from harness.core.wording import (
     effect_of,
     interval_of,
     next_steps,
+    threads_told,
     range_of,
     tolerance_of,
     value_of,
@@ -30,18 +31,22 @@ from harness.core.wording import (
     worst_first,
     worst_sla_first,
 )
-from harness.reports import _recipes
+from harness.reports import _audit_page, _purchase, _recipes
 from harness.reports._distributions import latencies
 from harness.reports._flame import flame
 from harness.reports._forest import ROWS, forest
+from harness.reports._served import served_views
 from harness.reports._svg import VERDICT_GLYPHS, Drawing
+from harness.reports._telemetry import seen_rows
 from harness.reports._tradeoff import tradeoff
 from harness.reports._trend import TRIALS_TOLD, histories, interval_told
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from harness.core.audit import Audit
     from harness.core.profile import Profile
+    from harness.core.purchase import Purchase
     from harness.core.result import RunResult, TrialRecord
     from harness.core.trend import Trend
 
@@ -91,6 +96,7 @@ class Html(Options):
             sla=worst_sla_first(result.sla),
             groups=_groups(result),
             latencies=_latencies(result, ordered),
+            served=served_views(result),
             histories=histories(result.trends),
             histories_told=TRIALS_TOLD,
             anchors=_anchors(result),
@@ -111,6 +117,16 @@ class Html(Options):
             project=project, style=_part(environment, "style.css"), histories=histories(trends, TRENDS_ON_A_PAGE)
         )
         return page.encode(errors="replace")
+
+    def audit_page(self, audit: Audit) -> bytes:
+        """A page of its own for an audit, which lies beside the raw data that it leads to."""
+        environment = _environment()
+        return _audit_page.render(audit, environment, _part(environment, "style.css"))
+
+    def compare_page(self, purchase: Purchase) -> bytes:
+        """A page of its own for machines compared: the answer, why, what could change it, and the evidence."""
+        environment = _environment()
+        return _purchase.render(purchase, environment, _part(environment, "style.css") + _part(environment, "compare.css"))
 
     def profile_page(self, trial: str, profile: Profile, trace: str) -> bytes:
         """A page of its own for one arm's profile; ``trace`` is the name of the file beside it."""
@@ -164,16 +180,19 @@ def _environment() -> Environment:
         "short": _shortened,
         "told": _unbroken,
         "asked_twice": asked_twice,
+        "threads": threads_told,
         "flips_told": flips_told,
     }
     environment.globals |= {
         "glyphs": {str(key): glyph for glyphs in (VERDICT_GLYPHS, _SLA_GLYPHS) for key, glyph in glyphs.items()},
         "bytes": Unit.BYTES,
         "nanoseconds": Unit.NANOSECONDS,
+        "per_second": Unit.PER_SECOND,
         "ratio_to": _recipes.ratio_to,
         "bargain": _recipes.bargain,
         "difference_to": _recipes.difference_to,
         "drift_size": drift_size_of,
+        "seen_rows": seen_rows,
         "interval_told": interval_told,
     }
     return environment

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.comparison import SlaState, Verdict
+from harness.core.plain_text import plain_text
 from harness.core.plugin import Options
 from harness.core.profile import told_of
 from harness.core.result import TrialState
@@ -30,7 +31,7 @@ class Text(Options):
     file_name: ClassVar[str] = "report.txt"
 
     def render(self, result: RunResult) -> bytes:
-        """UTF-8, plain, the verdict in the first line."""
+        """UTF-8, plain, the verdict in the first line; nothing in it acts on a terminal."""
         parts = [
             [result.headline],
             _told([sentence_of(item) for item in worst_first(result.comparisons) if item.verdict is not Verdict.PASS]),
@@ -48,7 +49,7 @@ class Text(Options):
             ][:MOST_LINES],
             next_steps(result),
         ]
-        return ("\n\n".join("\n".join(part) for part in parts if part) + "\n").encode()
+        return plain_text("\n\n".join("\n".join(part) for part in parts if part) + "\n").encode()
 
 
 def _needs_telling(trial: TrialRecord) -> bool:

@@ -5,6 +5,7 @@ result.json      the whole result (RunResult), written at the end
 summary.json     what --json prints
 report.html, report.md, junit.xml, report.txt
 logs/            what workers printed
+parts/           what the nodes of a fleet sent, where there was one
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ DEFAULT_FOLDER = Path("reports")
 LATEST = "latest"
 LAUNCHES = "launches.jsonl"
 RESULT = "result.json"
+PARTS = "parts"
+"""What the nodes of a fleet sent, as they sent it; the run's own files have all of it that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,13 @@ class RunFolder:
                 file.write(line if _ends_a_line(file) else b"\n" + line)
         except OSError as error:
             raise CannotMeasure(f"{self.path} cannot be written: {error.strerror or error}", hint=hint_for(error)) from error
+
+    def add_launches(self, other: RunFolder) -> None:
+        """Take over the journal of a part of this run: its launches and failures, those that are here already left out."""
+        here = {line.rstrip(b"\n") for line in (self.path / LAUNCHES).read_bytes().splitlines()}
+        for line in (other.path / LAUNCHES).read_bytes().splitlines():
+            if line not in here and b'"kind":"begun"' not in line:
+                self.append(_EVENT.validate_json(line))
 
     def begun(self) -> Begun:
         """How the run was started. Raises CannotMeasure when there is no journal that can be read."""

@@ -10,7 +10,8 @@ from fakes.projects import Project, builder, fake_project
 
 from harness.core.errors import CannotMeasure
 from harness.core.scenario import PluginRef
-from harness.engine.base_arm import BaseFinder
+from harness.engine.base_arm import BaseFinder, _refuse_same_endpoint, _served_by
+from harness.engine.protocol import Served
 from harness.engine.toolchain import installed
 from harness.engine.worktree import Worktrees
 from harness.store.cache import Cache
@@ -267,3 +268,18 @@ def test_a_build_that_fails_is_told_with_the_reason(project, tmp_path, temporary
     told = why_not(project, accepted(project, commit), tmp_path / "empty")
     assert told.startswith(f"at commit {commit[:12]}: build, data.evaluation: ") and "the labels are lost" in told
     assert project.worktrees() == [str(project.root)] and list(temporary.iterdir()) == []
+
+
+def test_the_baseline_is_served_by_its_own_server_and_promises_what_the_candidate_does(runs):
+    candidate = dataclasses.replace(runs.subject(), served=Served(PluginRef(name="embedded"), "m", 5, ()))
+    own = _served_by(candidate, PluginRef(name="embedded", options={"max_batch_size": 1}))
+    assert own == Served(PluginRef(name="embedded", options={"max_batch_size": 1}), "m", 5, ())
+    assert _served_by(runs.subject(), PluginRef(name="embedded")) is None
+
+
+def test_an_endpoint_is_never_compared_with_itself(runs):
+    here = dataclasses.replace(runs.artifact(), format="endpoint")
+    candidate = dataclasses.replace(runs.subject(), artifact=here)
+    with pytest.raises(CannotMeasure, match="cannot be asked again"):
+        _refuse_same_endpoint(here, candidate)
+    _refuse_same_endpoint(dataclasses.replace(here, sha256="1" * 64), candidate)  # another address

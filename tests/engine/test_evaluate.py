@@ -35,8 +35,12 @@ def test_every_metric_of_launches_has_a_number_or_a_reason(three):
     found = by_name(launch_estimates(three))
     assert set(found) == set(launch_metrics()) == {name for name in plugins.names("metrics") if metric_of(name).kind == "launch"}
     estimates, absent = split(list(found.values()))
-    assert {item.metric for item in absent} == {"latency_p90", "latency_p95", "latency_p99", "device_time"}
-    assert all("queries a launch, this one has 24" in item.reason for item in absent if item.metric != "device_time")
+    tails = {"latency_p90", "latency_p95", "latency_p99"}
+    of_a_server = {name for name in found if "over the network" in getattr(found[name], "reason", "")}
+    assert of_a_server == {"capacity", "error_rate", "goodput", "queue_time", "recovery_time", "served_batch_size"}
+    of_the_device = {"device_time", "energy_per_inference", "gpu_memory_peak", "power_mean"}
+    assert {item.metric for item in absent} == tails | of_a_server | of_the_device
+    assert all("queries a launch, this one has 24" in found[name].reason for name in tails)
     assert all(item.n_of == "launches" and item.n == 3 for item in estimates)
 
 
@@ -99,11 +103,12 @@ def test_every_metric_of_samples_has_scores_or_a_reason(runs):
     assert {name for name, scores in alone.items() if isinstance(scores, Absent)} == {
         "accuracy_top5",
         "agreement",
+        "auc",
         "output_cosine",
         "output_max_difference",
     }
     beside = sample_scores(predictions, predictions)
-    assert {name for name, scores in beside.items() if isinstance(scores, Absent)} == {"accuracy_top5"}
+    assert {name for name, scores in beside.items() if isinstance(scores, Absent)} == {"accuracy_top5", "auc"}
 
 
 def test_a_share_of_right_answers_has_the_exact_interval_and_other_scores_a_bootstrap():

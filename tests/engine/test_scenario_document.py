@@ -127,6 +127,7 @@ def test_every_metric_is_told_with_its_unit_and_its_tolerance():
     told = {name: (unit, tolerance) for names, unit, tolerance in re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) ?\|$", table, re.MULTILINE)
             for name in re.findall(r"`(\w+)`", names)}  # fmt: skip
     words = {Unit.NANOSECONDS: "time", Unit.BYTES: "size", Unit.PER_SECOND: "rate", Unit.FRACTION: "share", Unit.NUMBER: "plain number"}
+    words |= {Unit.JOULES: "energy", Unit.WATTS: "power"}
     assert told == {name: (words[metric_of(name).unit], tolerance_of(name)) for name in plugins.names("metrics")}
 
 

@@ -147,11 +147,13 @@ def test_defaults_are_written_as_users_write_them():
     assert {name: inner.get("default") for name, inner in measure.items()} == {
         "batch_sizes": [1],
         "load": None,
+        "capacity": None,
         "launches": 5,
         "duration": "0.5 s",
         "warm_up": "0.25 s",
         "timeout": "120 s",
         "build_timeout": "1800 s",
+        "telemetry": None,
     }
 
 
