@@ -120,7 +120,7 @@ HOW = "write --set key.path=value, such as --set measure.duration='2 s'"
             "nonsense.deep=1",
             "--set nonsense.deep=1 nonsense: unknown key 'nonsense'\n"
             "  known here: version, name, description, model, data, "
-            "recipes, reference, hardware, measure, sla, gate, stored, seed",
+            "recipes, reference, hardware, measure, sla, gate, search, stored, seed",
         ),
         ("reference=fp23", "--set reference=fp23 reference: unknown recipe 'fp23'\n  did you mean 'fp32'?"),
         (
