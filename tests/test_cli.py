@@ -122,7 +122,7 @@ def test_the_version_is_that_of_the_package(empty):
         (["measure"], "No such command 'measure'."),
         (["gate", "scenarios", "--now"], "No such option '--now'."),
         (["gate", "scenarios", "--new-baselines", "maybe"], "'maybe' is not one of 'accept', 'fail'."),
-        (["list", "plugins"], "Invalid value for 'FAMILY': 'plugins' is not one of 'passes', 'runtimes', 'loads', 'metrics', 'reports', "),
+        (["list", "plugins"], "Invalid value for 'FAMILY': 'plugins' is not one of 'passes', 'runtimes', 'serving', 'loads', "),
         (["baseline", "show"], "Missing argument 'TRIAL'."),
         (["run"], NO_PATHS),
         (["gate"], NO_PATHS),

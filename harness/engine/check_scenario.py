@@ -22,6 +22,7 @@ from harness.engine.check_promises import check_clauses, check_gate, unknown
 from harness.engine.check_served import check_served
 from harness.engine.explain import explain
 from harness.engine.read_yaml import Document, similar_file
+from harness.engine.searching.space import check_space
 
 
 def check(scenario: Scenario, targets: Sequence[HardwareTarget], folder: Path, bounds: Bounds) -> list[Problem]:
@@ -46,7 +47,7 @@ def check(scenario: Scenario, targets: Sequence[HardwareTarget], folder: Path, b
         problems += _recipe(key, recipe, scenario, source, targets, folder, bounds)
     if scenario.reference is not None and scenario.reference not in scenario.recipes:
         problems.append(unknown("recipe", scenario.reference, scenario.recipes, "reference"))
-    return problems + check_clauses(scenario) + check_gate(scenario)
+    return problems + check_clauses(scenario) + check_gate(scenario) + check_space(scenario)
 
 
 def _source(scenario: Scenario, folder: Path, bounds: Bounds, problems: list[Problem]) -> Options | None:
