@@ -18,7 +18,7 @@ class Goodput(Options):
     kind: ClassVar[Literal["launch"]] = "launch"
     unit: ClassVar[Unit] = Unit.PER_SECOND
     better: ClassVar[Direction] = "higher"
-    tolerance: ClassVar[float | None] = 0.05
+    tolerance: ClassVar[float | None] = None
     floor: ClassVar[float] = 0.0
     queries: ClassVar[int] = 1
 

@@ -14,7 +14,6 @@ DEFAULTS = {
     "model_size": 0.01,
     "peak_memory": 0.10,
     "throughput": 0.05,
-    "goodput": 0.05,
     "energy_per_inference": 0.05,
     "auc": 0.005,
 }
