@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of what ``--json`` prints (docs/history.md)."""
+DIRECTIONS: dict[str, dict[str, Any]] = {"worse": {"fg": "red", "bold": True}, "better": {"fg": "blue"}}
 BARS = "▁▂▃▄▅▆▇█"
 SESSIONS_SKETCHED = 24
 
@@ -58,7 +59,8 @@ def history(pattern: str | None, metrics: tuple[str, ...], ref: str | None, as_j
         click.echo(_json(project, kept.told, trends), nl=False)
     else:
         for line in _lines(trends):
-            click.echo(plain_text(line))
+            told, gap, direction = plain_text(line).rpartition("  ")
+            click.echo(f"{told}{gap}{click.style(direction, **DIRECTIONS.get(direction, {}))}")
     if not trends:
         of = f" of branch '{ref}'" if ref is not None and known else ""
         click.echo(f"no sessions{of} of {project} in {kept.told} yet: 'harness run' and 'harness gate' append them", err=True)
@@ -153,7 +155,7 @@ def _told(trend: Trend, change: ChangePoint) -> str:
     commit = "no commit" if point.commit is None else f"commit {point.commit[:7]}{' with uncommitted changes' if point.dirty else ''}"
     means = f"{format_value(change.before, trend.unit)} → {format_value(change.after, trend.unit)}"
     worse = trend.is_worse(change)
-    direction = [] if worse is None else [click.style("worse", fg="red", bold=True) if worse else click.style("better", fg="blue")]
+    direction = [] if worse is None else ["worse" if worse else "better"]
     return "  ".join([point.date, commit, f"run {point.run}", means, drift_size_of(trend, change), *direction])
 
 

@@ -105,8 +105,8 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened and served,
-    every sample's score by gated metric and the class it was given, and every launch's figure by metric."""
+    """What a baseline keeps of a trial beyond its numbers: cache keys of the artifact and of the evaluation set, how it was opened and
+    served, every sample's score by gated metric and the class it was given, and every launch's figure by metric."""
 
     artifact_key: str
     evaluation_key: str

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.core.plugin import Options
     from harness.core.scenario import Scenario
 
+
 def check_served(scenario: Scenario, load: Options | None) -> list[Problem]:
     """Problems of ``measure.capacity``; ``load`` is None where it is wrong itself, or is the user's own and was not run."""
     if load is None or isinstance(load, NetworkLoad):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import BadInput, CannotMeasure
 from harness.core.profile import Profile, by_kind
-from harness.core.units import format_change
+from harness.core.units import format_change, format_points
 from harness.engine.evaluate import launch_figures
 from harness.engine.profile_arms import profile_arms
 from harness.engine.trade_offs import reference_of
 
 if TYPE_CHECKING:
+    from harness.core.result import QualityChange
+    from harness.core.scenario import PluginRef
     from harness.engine.case import Case
     from harness.engine.job import Job
 
@@ -33,6 +35,8 @@ CONVERSIONS = {
 INT8_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Flags of a CPU, as Linux names them, with products of 8-bit integers in one instruction."""
 INT8_PASSES = ("quantize_", "torch_dynamic_int8", "torchao_int8", "pt2e_", "qat")
+SATURATING = ("quantize_dynamic", "quantize_static", "pt2e_", "torchao_int8_dynamic", "qat")
+"""Those with the option ``reduce_range``."""
 ZERO_PASSES = ("prune_magnitude", "prune_semi_structured")
 
 
@@ -40,6 +44,8 @@ def explain_recipes(job: Job, cases: Sequence[Case]) -> None:
     """Note on every recipe that is no quicker than its reference why that is so, as far as it can be seen."""
     told = 0
     for case in cases:
+        if note := saturation(case.trial.recipe.passes, job.environment.cpu_flags, case.quality_change):
+            case.notes.append(note)
         reference = reference_of(case, cases)
         if reference is None or not (_is_measured(case) and _is_measured(reference)):
             continue
@@ -79,6 +85,22 @@ def reasons(
             f"dense kernels do not skip the zeros that '{zeros[0]}' makes: they save bytes where files are compressed, and no time"
         )
     return found
+
+
+def saturation(passes: Sequence[PluginRef], cpu_flags: Collection[str], change: QualityChange | None) -> str | None:
+    """Why an int8 recipe answers worse here than on other CPUs; None where nothing is worse, or the flags say nothing of it.
+
+    Without VNNI the products of unsigned and signed bytes are summed in pairs of 16 bits, which saturate (ONNX Runtime, "Quantize ONNX
+    models", on reduce_range): seven bits for the weights leave room.
+    """
+    lacks = "avx2" in cpu_flags and not set(INT8_FLAGS).intersection(cpu_flags)
+    eight_bits = [ref.name for ref in passes if ref.name.startswith(SATURATING) and not ref.options.get("reduce_range")]
+    if not lacks or not eight_bits or change is None or change.difference >= 0:
+        return None
+    return (
+        f"{change.metric} is {format_points(change.difference)} against the reference, and this CPU has no VNNI: sums of its int8 products "
+        f"saturate. '{eight_bits[-1]}: {{reduce_range: true}}' gives weights 7 bits and avoids that"
+    )
 
 
 def _conversions(reference: Profile | None, recipe: Profile) -> list[str]:

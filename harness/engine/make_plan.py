@@ -23,8 +23,8 @@ def make_plan(
 ) -> Plan:
     """Every cell recipe x hardware x batch size, in the order written; ``only`` are glob patterns on trial ids.
 
-    A cell whose target is not this machine is skipped by name; ``labels`` are what this machine has as a node of a fleet. Raises BadInput when a pattern matches nothing, and where a scenario asks
-    for what the user does not allow.
+    A cell whose target is not this machine is skipped by name; ``labels`` are what this machine has as a node of a fleet. Raises BadInput
+    when a pattern matches nothing, and where a scenario asks for what the user does not allow.
     """
     check_remote_code(files)
     trials: list[Trial] = []

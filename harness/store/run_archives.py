@@ -174,7 +174,8 @@ def _unpack(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], fo
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Plain files by name, in order; links, hidden files and what a fleet's nodes sent are left out. Raises CannotMeasure for a name that no import takes."""
+    """Plain files by name, in order; links, hidden files and what a fleet's nodes sent are left out. Raises CannotMeasure for a name that
+    no import takes."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if not _is_plain(file) or any(part.startswith(".") for part in Path(name).parts) or name.startswith(f"{PARTS}/"):

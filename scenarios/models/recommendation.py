@@ -25,9 +25,7 @@ class Dlrm(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size in FIELDS)
         for table in self.tables:
             nn.init.normal_(table.weight, std=0.05)
-        self.bottom = nn.Sequential(
-            nn.Linear(DENSE, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, width), nn.ReLU()
-        )
+        self.bottom = nn.Sequential(nn.Linear(DENSE, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, width), nn.ReLU())
         vectors = len(FIELDS) + 1
         self.top = nn.Sequential(
             nn.Linear(width + vectors * (vectors - 1) // 2, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2)

@@ -1,5 +1,10 @@
+import pytest
+
+from harness.core.estimate import ConfidenceInterval
 from harness.core.profile import OperatorTime, Profile
-from harness.engine.explain_recipes import reasons
+from harness.core.result import QualityChange
+from harness.core.scenario import PluginRef
+from harness.engine.explain_recipes import reasons, saturation
 
 VNNI = ("avx2", "avx512_vnni")
 
@@ -55,3 +60,22 @@ def test_a_query_that_passes_outside_of_its_operators_is_told_and_a_larger_batch
 
 def test_without_a_profile_what_passes_and_machine_say_is_told_all_the_same():
     assert len(reasons(None, None, ["quantize_static", "prune_magnitude"], ("avx2",), 1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("passes", "flags", "difference", "told"),
+    [
+        ([{"quantize_static": {}}], ("avx2",), -0.02, True),
+        (["export_onnx", "quantize_dynamic"], ("avx2", "avx512f"), -0.02, True),
+        ([{"quantize_static": {"reduce_range": True}}], ("avx2",), -0.02, False),
+        (["quantize_static"], ("avx2", "avx512_vnni"), -0.02, False),
+        (["quantize_static"], (), -0.02, False),  # nothing is known of the CPU
+        (["quantize_static"], ("avx2",), 0.0, False),
+        (["export_onnx"], ("avx2",), -0.02, False),
+    ],
+)
+def test_int8_that_answers_worse_where_its_sums_saturate_is_told_the_option_that_avoids_it(passes, flags, difference, told):
+    change = QualityChange("accuracy", difference, ConfidenceInterval(-0.03, 0.01, 0.95), 500)
+    note = saturation([PluginRef.model_validate(one) for one in passes], flags, change)
+    assert (note is not None and "reduce_range: true" in note) is told
+    assert saturation([PluginRef.model_validate(one) for one in passes], flags, None) is None

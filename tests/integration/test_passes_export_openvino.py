@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes.cpus import whole_int8_products
 
 from harness import plugins
 from harness.core.artifact import Dataset
@@ -151,6 +152,7 @@ def test_equal_models_give_equal_files_however_many_were_made_before(workshop, s
     assert workshop.apply("export_openvino", onnx_cnn, images).sha256 == from_onnx.sha256
 
 
+@whole_int8_products
 def test_a_graph_that_onnxruntime_quantized_keeps_its_int8_weights(shop, workshop, onnx_cnn, images):
     quantized = workshop.apply("quantize_static", onnx_cnn, images)
     artifact = workshop.apply("export_openvino", quantized, images)

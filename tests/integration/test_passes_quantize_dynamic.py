@@ -3,6 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes.cpus import whole_int8_products
 
 from harness.core.errors import BadInput, CannotMeasure
 
@@ -69,6 +70,7 @@ def test_reduced_range_keeps_weights_to_seven_bits(workshop, rows, onnx_mlp, qua
     assert largest(quantized) > 64 >= largest(workshop.apply("quantize_dynamic", onnx_mlp, rows, reduce_range=True))
 
 
+@whole_int8_products
 def test_answers_are_near_the_float_graph_and_not_the_same_at_every_batch_size(shop, onnx_mlp, quantized, rows):
     with shop.open("onnxruntime", onnx_mlp) as float_session, shop.open("onnxruntime", quantized) as int8_session:
         assert int8_session.facts.precision == "int8 (2 of 2 compute nodes)"

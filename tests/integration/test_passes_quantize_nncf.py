@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes.cpus import whole_int8_products
 
 from harness.core.artifact import Dataset
 from harness.core.errors import BadInput, CannotMeasure
@@ -85,6 +86,7 @@ def test_answers_are_near_the_float_model_and_not_the_same_at_every_batch_size(s
             assert 0 < np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
 
 
+@whole_int8_products
 def test_a_recommender_s_tables_and_layers_are_quantized(workshop):
     generator = np.random.default_rng(0)
     ids = {"user": generator.integers(0, 50, 40), "item": generator.integers(0, 80, 40)}
@@ -192,6 +194,7 @@ def test_accuracy_that_holds_leaves_the_plain_model(shop, workshop, whole, image
     assert kept.steps[-1].notes[3].endswith(": no layer had to go back to float")
 
 
+@whole_int8_products
 def test_layers_that_cost_too_much_go_back_to_float_and_are_named(shop, workshop, whole, images):
     held_out = labelled(shop, whole, 80)
     inputs = held_out.inputs["x"].copy()

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes.cpus import whole_int8_products
 from pydantic import ValidationError
 
 from harness import plugins
@@ -190,6 +191,7 @@ def test_the_loss_of_a_weight_is_that_of_its_rounding(workshop, images, onnx_cnn
         assert next(row["own_db"] for row in rows if row["tensor"] == "second.weight") == pytest.approx(expected, abs=0.05)
 
 
+@whole_int8_products
 @pytest.mark.parametrize("kind", ["residual", "encoder", "recommender"])
 def test_nets_of_other_kinds_are_quantized_and_stay_near(shop, kind):
     graph, data = onnx_kinds.exported(shop, kind), onnx_kinds.data_of(kind)
@@ -199,6 +201,7 @@ def test_nets_of_other_kinds_are_quantized_and_stay_near(shop, kind):
     assert onnx_kinds.difference(shop, graph, artifact, data) < 0.12
 
 
+@whole_int8_products
 def test_answers_are_near_the_float_graph_and_not_the_same_at_every_batch_size(shop, onnx_cnn, quantized, images):
     with shop.open("onnxruntime", onnx_cnn) as float_session, shop.open("onnxruntime", quantized) as int8_session:
         assert int8_session.facts.precision == "int8 (3 of 3 compute nodes)"

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from fakes.cpus import whole_int8_products
 
 from harness import plugins
 from harness.core.errors import BadInput, CannotMeasure, MissingPackage
@@ -206,6 +207,7 @@ sla:
 """
 
 
+@whole_int8_products
 @pytest.mark.slow
 def test_a_scenario_converts_quantizes_measures_and_tells_what_ran(tmp_path):
     (tmp_path / "net.py").write_text(NET)

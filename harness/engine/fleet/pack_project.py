@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.core.errors import BadInput, Problem
+from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.engine.read_environment import NOT_SOURCE, git
 
 MOST_BYTES = 2 * 2**30
@@ -39,7 +39,13 @@ def pack_project(root: Path, needed: Iterable[Path] = ()) -> bytes:
 def unpack_project(data: bytes, folder: Path) -> None:
     """The files of ``pack_project`` under ``folder``. The archive is the caller's own: whoever may send it may run code here anyway."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        archive.extractall(folder)
+        for member in archive.infolist():
+            path = (folder / member.filename).resolve()
+            if not path.is_relative_to(folder.resolve()):
+                raise CannotMeasure(f"the project's archive names {member.filename!r}, which lies outside of it")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(member))
+            path.chmod((member.external_attr >> 16) & 0o777 or 0o644)
 
 
 def _listed(root: Path) -> Iterable[str]:
