@@ -98,12 +98,13 @@ with torch.inference_mode():
 print(torch.backends.cpu.get_cpu_capability(), numpy.frombuffer(module[0].weight.qdata.numpy().tobytes(), "<u8").sum(dtype="u8"))
 """
     orders = set()
-    for capability in ("default", "avx2", "avx512"):
+    has = torch.backends.cpu.get_cpu_capability()
+    for capability in ("default", "avx2", *(["avx512"] if "AVX512" in has else [])):
         environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
         told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         np.testing.assert_allclose(np.load(tmp_path / "y.npy"), here, atol=1e-4)
         orders.add(told.stdout.split()[-1])
-    if "AVX" in torch.backends.cpu.get_cpu_capability():
+    if "AVX512" in has:
         assert len(orders) > 1  # else this test would prove nothing
 
 

@@ -168,11 +168,14 @@ def test_what_is_wrong_with_a_space_has_file_line_and_key(tmp_path, old, new, to
 def test_the_form_of_a_space_is_checked_without_making_a_candidate(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(SCENARIO.replace("  space:\n", "  against: bsae\n  space:\n").replace("[0, 5, fast]", "5"))
-    scenario = read_scenario(path, root=tmp_path).scenario
-    assert [problem.key for problem in check_space(scenario)] == [
+    with pytest.raises(BadInput) as caught:
+        read_scenario(path, root=tmp_path)
+    assert [problem.key for problem in caught.value.problems] == [
         "search.against",
         "search.space[0].runtime.fake.add_latency_us.one_of",
     ]
+    path.write_text(SCENARIO)
+    scenario = read_scenario(path, root=tmp_path).scenario
     assert check_space(scenario.model_copy(update={"search": None})) == []
 
 
