@@ -168,6 +168,21 @@ def test_a_server_that_does_not_start_fails_the_launch_with_its_own_words(place)
         place.launch(candidate=place.subject("new"))
 
 
+def test_a_load_that_the_generator_could_not_keep_is_tried_again_with_other_arrivals(place):
+    kept = place.load.drive
+
+    def drive(job):
+        driven = kept(job)
+        late = len(place.load.jobs) < 3
+        return dataclasses.replace(driven, load=dataclasses.replace(driven.load, doubt="late" if late else None))
+
+    place.load.drive = drive
+    run = place.launch(candidate=place.subject("new"))["candidate"]
+    assert run.served.records.endswith("load-02/requests.npz")
+    assert len({job.seed for job, _ in place.load.jobs}) == 3
+    assert len(place.serving["new"].deployed) == 1
+
+
 def test_errors_are_results_and_no_failure(place):
     place.load.broken = 12
     run = place.launch()["candidate"]
