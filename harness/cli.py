@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +25,7 @@ from harness.commands.duration import seconds_of
 from harness.commands.export import export
 from harness.commands.history import history
 from harness.commands.import_run import import_run
+from harness.commands.options import ALLOW_OUTSIDE, REPORTS, TRUST_REMOTE_CODE, command_line
 from harness.commands.profile import profile
 from harness.commands.search import search
 from harness.commands.serve import serve
@@ -49,24 +48,6 @@ VERDICT_COLOURS = {
     "IMPROVED": "blue",
 }
 PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-REPORTS = click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
-
-ALLOW_OUTSIDE = click.option(
-    "--allow-outside",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Files that are only read, such as weights, may lie in this folder too.  [env: HARNESS_ALLOW_OUTSIDE]",
-)
-TRUST_REMOTE_CODE = click.option(
-    "--trust-remote-code",
-    "remote_code",
-    is_flag=True,
-    help="Run code that comes with a model, where the scenario asks for it too.  [env: HARNESS_TRUST_REMOTE_CODE]",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -120,7 +101,7 @@ def run(
     from harness.engine.bounds import allowed_here
 
     allowed = allowed_here(outside, remote_code=remote_code)
-    request = pipeline.Request(_command_line(), paths, reports, overrides, only, resume, allowed=allowed, on=on, retries=retries)
+    request = pipeline.Request(command_line(), paths, reports, overrides, only, resume, allowed=allowed, on=on, retries=retries)
     _carry_out(pipeline.run, request, as_json)
 
 
@@ -166,7 +147,7 @@ def gate(
     from harness.engine.bounds import allowed_here
 
     request = pipeline.Request(
-        command=_command_line(),
+        command=command_line(),
         paths=paths,
         reports=reports,
         overrides=overrides,
@@ -382,11 +363,6 @@ def _baselines() -> Baselines:
     from harness.store.baselines import Baselines
 
     return Baselines(project_root(Path.cwd() / "scenario.yaml"))
-
-
-def _command_line() -> str:
-    """As it was typed, without what stands before the command: ``gate scenarios --only int8``."""
-    return shlex.join(dropwhile(lambda word: word.startswith("-"), sys.argv[1:]))
 
 
 def main() -> None:

@@ -6,19 +6,17 @@ import dataclasses
 import json
 import os
 import re
-import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from harness import pipeline
+from harness.commands.options import command_line
 from harness.core.errors import BadInput, Problem
 from harness.engine import toolchain
 from harness.engine.audit import sign
@@ -97,7 +95,7 @@ def paths_of(reports: Path, resume: str | None) -> tuple[Path, ...]:
 
 def carry_out(order: Order, progress: Progress) -> Made:
     """The whole audit."""
-    claim = Claim(order.release, _now(), _command_line(), order.waivers)
+    claim = Claim(order.release, _now(), command_line(), order.waivers)
     files = read_scenarios(order.paths)
     if len({file.root for file in files}) > 1:
         raise BadInput(Problem("scenarios of several projects in one audit", hint="audit each on its own: a bundle is of one commit"))
@@ -209,7 +207,3 @@ def _now() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     now = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
     return now.isoformat(timespec="seconds")
-
-
-def _command_line() -> str:
-    return shlex.join(dropwhile(lambda word: word.startswith("-"), sys.argv[1:]))

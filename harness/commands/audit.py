@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.commands.options import REPORTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,9 +46,7 @@ class _WithVerify(click.Command):
 @click.option("--with-models", is_flag=True, help="Put the model files themselves into the bundle.")
 @click.option("--no-pdf", "no_pdf", is_flag=True, help="Do not print the page as PDF with Chromium.")
 @click.option("--json", "as_json", is_flag=True, help="Print the audit as JSON (docs/audit.md).")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def audit(
     paths: tuple[Path, ...],
     release: str,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import replace
-from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from harness.commands.options import ALLOW_OUTSIDE, TRUST_REMOTE_CODE, command_line
 
 if TYPE_CHECKING:
     from harness.engine.bisecting.question import Question
@@ -26,20 +26,8 @@ METRIC, BAD, BUDGET = "latency_p50", "HEAD", "60 s"
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario, at every commit.")
 @click.option("--same-scenario", is_flag=True, help="Read the bad commit's scenario file at every commit, also where there is none.")
 @click.option("--budget", metavar="TIME", help=f"What the launch pairs of one step may take.  [default: {BUDGET}]")
-@click.option(
-    "--allow-outside",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Files that are only read, such as weights, may lie in this folder too.  [env: HARNESS_ALLOW_OUTSIDE]",
-)
-@click.option(
-    "--trust-remote-code",
-    "remote_code",
-    is_flag=True,
-    help="Run code that comes with a model, where the scenario asks for it too.  [env: HARNESS_TRUST_REMOTE_CODE]",
-)
+@ALLOW_OUTSIDE
+@TRUST_REMOTE_CODE
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted search: an id, its beginning, 'latest', or a folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/bisect.md).")
 @click.option(
@@ -80,7 +68,7 @@ def bisect(
         if scenario is None or good is None:
             raise click.UsageError("name a scenario and a commit before the change: harness bisect scenarios/my-model.yaml --good v1.2")
         question = Question(
-            command=shlex.join(dropwhile(lambda word: word.startswith("-"), sys.argv[1:])),
+            command=command_line(),
             scenario=scenario,
             good=good,
             bad=bad or BAD,

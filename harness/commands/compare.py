@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import click
 
+from harness.commands.options import REPORTS
+
 if TYPE_CHECKING:
     from harness.core.purchase import Purchase
 
@@ -32,9 +34,7 @@ class _PurchasePages(Protocol):
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page that opens offline.")
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a table for a spreadsheet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON (docs/compare.md).")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def compare(
     names: tuple[str, ...],
     hardware: Path | None,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from harness.commands.options import REPORTS
+
 WITH = "--with"
 
 
@@ -41,9 +43,7 @@ def _spread(words: list[str]) -> Iterator[str]:
 @click.option("--tolerance", "tolerances", multiple=True, metavar="[METRIC=]SHARE", help="How much worse is tolerated, such as '3 %'.")
 @click.option("--fail", is_flag=True, help="Exit 1 where a regression is shown, 3 where something is not decided.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON (docs/diff.md).")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def diff(names: tuple[str, ...], candidate: tuple[str, ...], tolerances: tuple[str, ...], fail: bool, as_json: bool, reports: Path) -> None:
     """Compare two saved runs, or files of pytest-benchmark, pyperf and Google Benchmark.
 

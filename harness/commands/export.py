@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands.options import REPORTS
+
 if TYPE_CHECKING:
     from harness.core.tracked import TrackedRun
 
@@ -21,9 +23,7 @@ def export() -> None:
 @click.option("--format", "format_", type=click.Choice(["pytest-benchmark", "pyperf"]), required=True, help="Whose files.")
 @click.option("--arm", type=click.Choice(["candidate", "baseline"]), default="candidate", show_default=True, help="Whose launches.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), show_default=True, help="The folder for them.")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def bench_file(name: str, format_: str, arm: str, output: Path, reports: Path) -> None:
     """Write a run's launches as files that pytest-benchmark or pyperf reads.
 
@@ -41,9 +41,7 @@ def bench_file(name: str, format_: str, arm: str, output: Path, reports: Path) -
 @export.command("run", short_help="Write a run as one file for 'harness import' or 'harness compare'.")
 @click.argument("name", metavar="[RUN]", default="latest")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The file.  [default: RUN.zip, here]")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def run_archive(name: str, output: Path | None, reports: Path) -> None:
     """Write a finished run as one zip file with the SHA-256 of every file in it.
 
@@ -68,9 +66,7 @@ def run_archive(name: str, output: Path | None, reports: Path) -> None:
 )
 @click.option("--namespace", metavar="NAME", help="Where the objects go.  [default: where they are applied]")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The file.  [default: stdout]")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def kubernetes(
     scenario: Path,
     recipe: str,
@@ -129,9 +125,7 @@ def kubernetes(
 @click.option("--project", envvar="WANDB_PROJECT", default="harness", show_default=True, show_envvar=True, help="The project there.")
 @click.option("--entity", envvar="WANDB_ENTITY", show_envvar=True, help="The user or team there.  [default: yours]")
 @click.option("--offline", is_flag=True, help="Send nothing: write folders under ./wandb for 'wandb sync'.")
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def wandb(name: str, project: str, entity: str | None, offline: bool, reports: Path) -> None:
     """Send a run to Weights & Biases: a W&B run for each trial, grouped by the run's id.
 
@@ -149,9 +143,7 @@ def wandb(name: str, project: str, entity: str | None, offline: bool, reports: P
 @click.option(
     "--experiment", envvar="MLFLOW_EXPERIMENT_NAME", default="harness", show_default=True, show_envvar=True, help="The experiment there."
 )
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def mlflow(name: str, tracking_uri: str | None, experiment: str, reports: Path) -> None:
     """Send a run to MLflow: a parent run with the reports, and in it a run for each trial.
 

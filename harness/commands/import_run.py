@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.commands.options import REPORTS
+
 
 @click.command("import", short_help="Take over a run that 'harness export run' wrote.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Where runs are saved."
-)
+@REPORTS
 def import_run(files: tuple[Path, ...], reports: Path) -> None:
     """Take over runs that 'harness export run' wrote on other machines.
 

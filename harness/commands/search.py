@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import replace
-from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from harness.commands.options import ALLOW_OUTSIDE, TRUST_REMOTE_CODE, command_line
 
 if TYPE_CHECKING:
     from harness.engine.searching.conclude import Concluded
@@ -33,20 +33,8 @@ OBJECTIVE, BUDGET, LIMIT = "latency_p50", "10 min", 200
 @click.option("--force", is_flag=True, help="Let --write replace a recipe.")
 @click.option("--only", multiple=True, metavar="PATTERN", help="The machine and batch size to search on, such as '*-b8'.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key of the scenario.")
-@click.option(
-    "--allow-outside",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Files that are only read, such as weights, may lie in this folder too.  [env: HARNESS_ALLOW_OUTSIDE]",
-)
-@click.option(
-    "--trust-remote-code",
-    "remote_code",
-    is_flag=True,
-    help="Run code that comes with a model, where the scenario asks for it too.  [env: HARNESS_TRUST_REMOTE_CODE]",
-)
+@ALLOW_OUTSIDE
+@TRUST_REMOTE_CODE
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted search: an id, its beginning, 'latest', or a folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/search.md).")
 @click.option(
@@ -87,7 +75,7 @@ def search(
         if scenario is None:
             raise click.UsageError("name a scenario that declares a search space: harness search scenarios/my-model.yaml")
         request = Request(
-            command=shlex.join(dropwhile(lambda word: word.startswith("-"), sys.argv[1:])),
+            command=command_line(),
             scenario=scenario,
             objective=objective or OBJECTIVE,
             subject_to=subject_to,
