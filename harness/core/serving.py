@@ -173,3 +173,18 @@ class LoadRun:
     server_log: str = ""
     capacity: tuple[CapacityStep, ...] = ()
     capacity_per_s: float | None = None
+
+    @property
+    def answered_per_s(self) -> float:
+        """Answers a second, from the first intended send to the last answer."""
+        return self.answered / (self.duration_ns / 1e9)
+
+    @property
+    def in_time_per_s(self) -> float | None:
+        """Answers a second that came within ``limit_ns``; None where nothing is promised."""
+        return None if self.within_limit is None else self.within_limit / (self.duration_ns / 1e9)
+
+    @property
+    def mean_batch(self) -> float | None:
+        """Samples in a batch; None where the server does not tell its batches."""
+        return None if self.server is None or not self.server.batches else self.server.samples / self.server.batches

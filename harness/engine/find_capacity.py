@@ -69,7 +69,6 @@ def _try(driven: Driven, rate: float, promises: Sequence[Promise]) -> tuple[Capa
 
     load, latencies = driven.load, driven.latencies_ns
     failed = sum(load.failed.values())
-    achieved = load.answered / (load.duration_ns / 1e9)
     reason = "" if load.doubt is None else f"the generator did not keep its schedule: {load.doubt}"
     for promise in promises:
         if reason:
@@ -81,5 +80,5 @@ def _try(driven: Driven, rate: float, promises: Sequence[Promise]) -> tuple[Capa
             shown, limit = (format_value(value, Unit.NANOSECONDS) for value in (found, promise.limit))
             reason = f"p{100 * promise.q:g} is {shown}, promised are {limit}"
     p50, p99 = (round(quantile(latencies, q)) for q in (MEDIAN, TAIL))
-    step = CapacityStep(rate, achieved, p50, p99, failed, load.due, not reason, reason)
+    step = CapacityStep(rate, load.answered_per_s, p50, p99, failed, load.due, not reason, reason)
     return step, load.doubt is None

@@ -38,24 +38,24 @@ NO_TIMINGS = "no timings of this kind of machine were accepted yet: 'harness gat
 
 def skipped_record(skipped: SkippedTrial) -> TrialRecord:
     """A trial for another machine: named, never run."""
-    return _record(skipped.trial, TrialState.SKIPPED, None, skipped.reason)
+    return record_with(skipped.trial, TrialState.SKIPPED, None, skipped.reason)
 
 
 def unmeasured_record(trial: Trial, reason: str) -> TrialRecord:
     """A trial that was to be measured on another machine and was not."""
-    return _record(trial, TrialState.FAILED, Verdict.INVALID, reason)
+    return record_with(trial, TrialState.FAILED, Verdict.INVALID, reason)
 
 
 def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
     """Everything known of a case. ``gated``: a verdict is wanted; ``accepting``: new trials become baselines."""
     if case.unreadable is not None:
-        return _record(case.trial, TrialState.FAILED, Verdict.INVALID, case.unreadable, content=case.derivation.content)
+        return record_with(case.trial, TrialState.FAILED, Verdict.INVALID, case.unreadable, content=case.derivation.content)
     if case.route is Route.UNCHANGED and case.failure is None:
         return _unchanged(case)
     estimates, absent = _numbers(case)
     state, verdict, reason = _outcome(case, gated=gated, accepting=accepting)
     runs = case.measurement.runs if case.measurement else ()
-    record = _record(
+    record = record_with(
         case.trial,
         state,
         verdict,
@@ -82,7 +82,7 @@ def record_of(case: Case, *, gated: bool, accepting: bool) -> TrialRecord:
     return replace(record, notes=(*record.notes, *doubts_of(record)))
 
 
-def _record(trial: Trial, state: TrialState, verdict: Verdict | None, reason: str, **rest: object) -> TrialRecord:
+def record_with(trial: Trial, state: TrialState, verdict: Verdict | None, reason: str, **rest: object) -> TrialRecord:
     return TrialRecord(
         id=trial.id,
         scenario=trial.scenario,
@@ -106,7 +106,7 @@ def _unchanged(case: Case) -> TrialRecord:
     """The accepted numbers of this kind of machine, where it has any, so that the SLA is checked all the same."""
     assert case.baseline is not None
     portable, measured = case.baseline.portable, case.baseline.measured.get(case.environment_key)
-    return _record(
+    return record_with(
         case.trial,
         TrialState.UNCHANGED,
         Verdict.PASS,

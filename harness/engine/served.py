@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +11,13 @@ from harness import plugins
 from harness.core.plugin import NetworkLoad
 from harness.core.scenario import PluginRef
 from harness.engine.protocol import CapacitySearch, Promise, Served
+from harness.engine.sla import quantile_of
 from harness.kserve.endpoint_file import FORMAT as ENDPOINT
 
 if TYPE_CHECKING:
     from harness.core.plan import Trial
     from harness.core.scenario import Scenario
 
-QUANTILE = re.compile(r"latency_p(\d+)")
 ERRORS = "error_rate"
 RUNNING = PluginRef(name="running")
 
@@ -51,9 +50,7 @@ def promises_of(scenario: Scenario, recipe: str) -> tuple[Promise, ...]:
     said of it."""
     clauses = [clause for clause in scenario.clauses() if clause.recipe in (None, recipe) and clause.relation == "absolute"]
     latencies = [
-        Promise(int(match[1]) / 10 ** len(match[1]), clause.limit)
-        for clause in clauses
-        if clause.bound == "at most" and (match := QUANTILE.fullmatch(clause.metric))
+        Promise(q, clause.limit) for clause in clauses if clause.bound == "at most" and (q := quantile_of(clause.metric)) is not None
     ]
     broken = min((clause.limit for clause in clauses if clause.metric == ERRORS), default=0.0)
     return (*latencies, Promise(None, broken))

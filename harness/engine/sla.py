@@ -56,6 +56,12 @@ def check_sla(
     )
 
 
+def quantile_of(metric: str) -> float | None:
+    """0.99 of ``latency_p99``; None of a metric that is no quantile of latency."""
+    match = _QUANTILE.fullmatch(metric)
+    return None if match is None else float(f"0.{match[1]}")
+
+
 def speaks_of(clause: SlaClause, recipe: str) -> bool:
     """Whether a clause is about a recipe: its own, or any where it names none but the one that it compares with."""
     return clause.recipe == recipe or (clause.recipe is None and clause.of != recipe)  # fp32 promises nothing about fp32
@@ -65,7 +71,7 @@ def counts_queries(clause: SlaClause, measured: LaunchFigures | None) -> bool:
     """Whether a clause is decided by how many queries are over its limit."""
     return (
         clause.relation == "absolute"
-        and _QUANTILE.fullmatch(clause.metric) is not None
+        and quantile_of(clause.metric) is not None
         and measured is not None
         and any(map(len, measured.latencies_ns))
     )
@@ -76,9 +82,9 @@ def _check(
 ) -> SlaFinding:
     estimate = trial.estimate(clause.metric)
     measured = figures.get(trial.id)
-    quantile = _QUANTILE.fullmatch(clause.metric)
-    if quantile is not None and measured is not None and counts_queries(clause, measured):
-        return _quantile_clause(clause, trial, float(f"0.{quantile[1]}"), measured, confidence)
+    q = quantile_of(clause.metric)
+    if q is not None and measured is not None and counts_queries(clause, measured):
+        return _quantile_clause(clause, trial, q, measured, confidence)
     if estimate is None:
         why = next((absent.reason for absent in trial.absent if absent.metric == clause.metric), "not measured in this run")
         return _finding(clause, trial, SlaState.UNMEASURED, why)

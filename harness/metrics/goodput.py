@@ -34,7 +34,7 @@ class Goodput(Options):
 
 
 def _figure(load: LoadRun) -> float | None:
-    return None if load.within_limit is None else load.within_limit / (load.duration_ns / 1e9)
+    return load.in_time_per_s
 
 
 PLUGIN = Goodput

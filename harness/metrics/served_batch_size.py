@@ -32,7 +32,7 @@ class ServedBatchSize(Options):
 
 
 def _figure(load: LoadRun) -> float | None:
-    return None if load.server is None or not load.server.batches else load.server.samples / load.server.batches
+    return load.mean_batch
 
 
 PLUGIN = ServedBatchSize

@@ -26,7 +26,7 @@ class Throughput(Options):
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
         """Queries times batch size, over the time of all slices together; of a server answers, from the first intended send to the last."""
         if run.served is not None:
-            return run.served.answered * batch_size / (run.served.duration_ns / 1e9)
+            return run.served.answered_per_s * batch_size
         return sum(piece.queries for piece in run.slices) * batch_size / (sum(piece.duration_ns for piece in run.slices) / 1e9)
 
     def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent:

@@ -41,19 +41,6 @@ class LoadRow:
         return f"{self.broken:,}" + (f" ({kinds})" if kinds else "")
 
     @property
-    def answered_per_s(self) -> float:
-        return self.load.answered / (self.load.duration_ns / 1e9)
-
-    @property
-    def goodput_per_s(self) -> float | None:
-        return None if self.load.within_limit is None else self.load.within_limit / (self.load.duration_ns / 1e9)
-
-    @property
-    def batch(self) -> float | None:
-        server = self.load.server
-        return None if server is None or not server.batches else server.samples / server.batches
-
-    @property
     def queue_ns(self) -> float | None:
         server = self.load.server
         return None if server is None or server.queue_ns is None or not server.answered else server.queue_ns / server.answered

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+from harness.engine.explain_recipes import INT8_FLAGS
 
 
 def _flags() -> set[str]:
@@ -17,6 +17,7 @@ def _flags() -> set[str]:
 
 FLAGS = _flags()
 whole_int8_products = pytest.mark.skipif(
-    bool(FLAGS) and not FLAGS & INT8_FLAGS, reason="sums of int8 products saturate without VNNI: these numbers are of a CPU that has it"
+    bool(FLAGS) and not FLAGS.intersection(INT8_FLAGS),
+    reason="sums of int8 products saturate without VNNI: these numbers are of a CPU that has it",
 )
 """For tests of how near int8 answers come: without VNNI they are what reduce_range is for."""

@@ -55,7 +55,7 @@ def test_the_launch_that_is_drawn_is_the_one_in_the_middle(results):
 
 def test_a_server_that_tells_nothing_leaves_a_gap_and_no_zero():
     row = LoadRow("candidate", 1, load_run(server=None, usage=(), within_limit=None, limit_ns=None))
-    assert (row.batch, row.queue_ns, row.server_cpu, row.server_bytes, row.goodput_per_s) == (None,) * 5
+    assert (row.load.mean_batch, row.queue_ns, row.server_cpu, row.server_bytes, row.load.in_time_per_s) == (None,) * 5
 
 
 def test_requests_that_were_never_sent_are_told_beside_the_lateness(results):

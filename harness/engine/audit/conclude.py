@@ -24,6 +24,7 @@ from harness.engine.audit.waivers import read_waivers
 from harness.engine.case import figures_of
 from harness.engine.evaluate import LEVEL, artifact_estimates, launch_estimates, sample_estimates, split
 from harness.engine.read_scenario import read_form
+from harness.engine.record import record_with
 from harness.engine.sla import LaunchFigures, check_sla, counts_queries, speaks_of
 from harness.store.runs import LAUNCHES, RunFolder
 
@@ -127,7 +128,7 @@ def _evidence(trial: Trial, told: AuditedTrial | None, bundle: Path, confidence:
     load = trial.source.scenario.measure.load.name
     if told is None or state not in MEASURED:
         reason = UNTOLD if told is None else told.reason
-        return Evidence(trial, told, _record(trial, state, reason), (), None, {})
+        return Evidence(trial, told, record_with(trial, state, None, reason), (), None, {})
     found: list[Estimate | Absent] = []
     files = {}
     samples, artifact = raw.samples_path(trial.id), raw.artifacts_path(trial.id)
@@ -146,29 +147,8 @@ def _evidence(trial: Trial, told: AuditedTrial | None, bundle: Path, confidence:
         figures = figures_of(measurement)
         files["launches"] = f"{raw.RUN}/{LAUNCHES}"
     estimates, absent = split(found)
-    return Evidence(trial, told, _record(trial, TrialState.MEASURED, told.reason, estimates, absent), runs, figures, files)
-
-
-def _record(
-    trial: Trial, state: TrialState, reason: str, estimates: tuple[Estimate, ...] = (), absent: tuple[Absent, ...] = ()
-) -> TrialRecord:
-    return TrialRecord(
-        id=trial.id,
-        scenario=trial.scenario,
-        recipe=trial.recipe.name,
-        hardware=trial.target.name,
-        device=trial.target.device,
-        batch_size=trial.batch_size,
-        load=trial.source.scenario.measure.load.name,
-        passes=tuple(step.name for step in trial.recipe.passes),
-        runtime=trial.recipe.runtime.name,
-        is_reference=trial.recipe.name == trial.source.scenario.reference,
-        state=state,
-        verdict=None,
-        reason=reason,
-        estimates=estimates,
-        absent=absent,
-    )
+    record = record_with(trial, TrialState.MEASURED, None, told.reason, estimates=estimates, absent=absent)
+    return Evidence(trial, told, record, runs, figures, files)
 
 
 def _clauses(file: ScenarioFile, evidence: Sequence[Evidence], signed: Sequence[Waiver], confidence: float) -> list[AuditedClause]:

@@ -104,7 +104,7 @@ def _cpu(trial: TrialRecord, target_per_s: float, cores: int) -> tuple[int, str]
     if not loads:
         return 70, "CPU: 70 %, as nothing was measured of it"
     used = statistics.fmean(statistics.fmean(usage.server_cpu for usage in load.usage) for load in loads)
-    rate = statistics.fmean(load.answered / (load.duration_ns / 1e9) for load in loads)
+    rate = statistics.fmean(load.answered_per_s for load in loads)
     wanted = 100 * used / max(rate, 1e-9) * target_per_s / cores
     percent = round(min(MOST_UTILISATION, max(LEAST_UTILISATION, wanted)))
     told = f"CPU: {percent} % of {cores}, from {used:.2f} cores at {rate:,.0f} requests/s"
