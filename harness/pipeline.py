@@ -37,7 +37,7 @@ from harness.engine.trade_offs import note_trade_offs
 from harness.engine.worktree import Worktrees
 from harness.store.baselines import Baselines
 from harness.store.cache import Cache, cache_folder, cache_limit
-from harness.store.runs import Begun, RunFolder, Runs, new_run_id
+from harness.store.runs import RunFolder, Runs
 
 if TYPE_CHECKING:
     from harness.core.allowed import Allowed
@@ -241,8 +241,6 @@ def _run_folder(request: Request, runs: Runs, plan: Plan, against: Ref | None) -
             hint = "leave --resume out to measure anew"
             raise CannotMeasure(f"run {folder.id} used another seed: its launches do not belong to this scenario", hint=hint)
         return folder
-    now = _now()
-    folder = runs.create(new_run_id(now))
     arguments = {
         "paths": [str(path) for path in request.paths],
         "overrides": list(request.overrides),
@@ -256,8 +254,7 @@ def _run_folder(request: Request, runs: Runs, plan: Plan, against: Ref | None) -
         "on": request.on,
         "retries": request.retries,
     }
-    folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), plan.seed, arguments))
-    return folder
+    return runs.begin(request.command, _now(), plan.seed, arguments)
 
 
 def resumed(request: Request) -> Request:
@@ -268,9 +265,7 @@ def resumed(request: Request) -> Request:
     if request.resume is None:
         return request
     folder = Runs(request.reports).find(request.resume)
-    begun = folder.begun()
-    if begun.verb != request.command.partition(" ")[0]:
-        raise BadInput(Problem(f"run {folder.id} was begun by 'harness {begun.verb}'", hint=folder.how_to_go_on()))
+    begun = folder.begun_by(request.command.partition(" ")[0])
     kept = {name: tuple(cast("list[str]", begun.arguments.get(name, []))) for name in ("paths", "overrides", "only")}
     return dataclasses.replace(
         request,

@@ -125,6 +125,13 @@ class RunFolder:
         except (OSError, ValidationError) as error:
             raise CannotMeasure(f"{self.path} holds no run that can be gone on with") from error
 
+    def begun_by(self, verb: str) -> Begun:
+        """How the run was started. Raises BadInput when another command than 'harness VERB' began it."""
+        begun = self.begun()
+        if begun.verb != verb:
+            raise BadInput(Problem(f"run {self.id} was begun by 'harness {begun.verb}'", hint=self.how_to_go_on()))
+        return begun
+
     def overrides(self) -> Sequence[str]:
         """What ``--set`` gave the run; none where there is no journal that tells."""
         try:
@@ -210,6 +217,12 @@ class Runs:
             raise CannotMeasure(f"{run.path} cannot be made: {error.strerror or error}", hint=hint_for(error)) from error
         self._point_latest(identity)
         return run
+
+    def begin(self, command: str, now: datetime, seed: int, arguments: Mapping[str, object]) -> RunFolder:
+        """A new run's folder, with what was asked for as the first line of its journal."""
+        folder = self.create(new_run_id(now))
+        folder.append(Begun(SCHEMA, folder.id, command, now.isoformat(timespec="seconds"), seed, arguments))
+        return folder
 
     def find(self, name: str) -> RunFolder:
         """A run by its id, a unique beginning of it, ``latest``, or the path of its folder. Raises BadInput with the newest ids."""

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from harness.core.errors import BadInput, Problem
-from harness.core.result import SCHEMA
-from harness.store.runs import Begun, RunFolder, Runs, new_run_id
+from harness.store.runs import RunFolder, Runs
 
 if TYPE_CHECKING:
     from harness.core.allowed import Allowed
@@ -40,8 +38,6 @@ class Question:
 
 def new_folder(question: Question, line: tuple[Commit, ...], trial: Trial) -> RunFolder:
     """The folder of a new search, with the question as its first line."""
-    now = datetime.now(UTC)
-    folder = Runs(question.reports / FOLDER).create(new_run_id(now))
     arguments = {
         "scenario": str(question.scenario.resolve()),
         "good": line[0].hash,
@@ -52,8 +48,7 @@ def new_folder(question: Question, line: tuple[Commit, ...], trial: Trial) -> Ru
         "budget_s": question.budget_s,
         "same_scenario": question.same_scenario,
     }
-    folder.append(Begun(SCHEMA, folder.id, question.command, now.isoformat(timespec="seconds"), trial.source.scenario.seed, arguments))
-    return folder
+    return Runs(question.reports / FOLDER).begin(question.command, datetime.now(UTC), trial.source.scenario.seed, arguments)
 
 
 def resumed(name: str, reports: Path, allowed: Allowed) -> Question:
@@ -62,9 +57,7 @@ def resumed(name: str, reports: Path, allowed: Allowed) -> Question:
     Raises BadInput where there is no such search.
     """
     folder = Runs(reports / FOLDER).find(name)
-    begun = folder.begun()
-    if begun.verb != "bisect":
-        raise BadInput(Problem(f"run {folder.id} was begun by 'harness {begun.verb}'", hint=folder.how_to_go_on()))
+    begun = folder.begun_by("bisect")
     kept = begun.arguments
     return Question(
         command=begun.command,

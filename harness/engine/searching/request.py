@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from harness.core.errors import BadInput, Problem
-from harness.core.result import SCHEMA
 from harness.engine.searching.space import LIMIT
-from harness.store.runs import Begun, RunFolder, Runs, new_run_id
+from harness.store.runs import RunFolder, Runs
 
 if TYPE_CHECKING:
     from harness.core.allowed import Allowed
@@ -40,8 +38,6 @@ class Request:
 
 def new_folder(request: Request, seed: int) -> RunFolder:
     """The folder of a new search, with the request as its first line."""
-    now = datetime.now(UTC)
-    folder = Runs(request.reports / FOLDER).create(new_run_id(now))
     arguments = {
         "scenario": str(request.scenario.resolve()),
         "objective": request.objective,
@@ -51,8 +47,7 @@ def new_folder(request: Request, seed: int) -> RunFolder:
         "budget_s": request.budget_s,
         "limit": request.limit,
     }
-    folder.append(Begun(SCHEMA, folder.id, request.command, now.isoformat(timespec="seconds"), seed, arguments))
-    return folder
+    return Runs(request.reports / FOLDER).begin(request.command, datetime.now(UTC), seed, arguments)
 
 
 def resumed(name: str, reports: Path, allowed: Allowed) -> Request:
@@ -61,9 +56,7 @@ def resumed(name: str, reports: Path, allowed: Allowed) -> Request:
     Raises BadInput where there is no such search.
     """
     folder = Runs(reports / FOLDER).find(name)
-    begun = folder.begun()
-    if begun.verb != "search":
-        raise BadInput(Problem(f"run {folder.id} was begun by 'harness {begun.verb}'", hint=folder.how_to_go_on()))
+    begun = folder.begun_by("search")
     kept = begun.arguments
     return Request(
         command=begun.command,
