@@ -163,14 +163,8 @@ def _json(project: str, location: str, trends: Sequence[Trend]) -> str:
     """Strict JSON: what is not a finite number is null."""
     import dataclasses
     import json
-    import math
 
-    def strict(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: strict(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    from harness.store.files import strict_json_value
 
     told = []
     for trend in trends:
@@ -186,7 +180,7 @@ def _json(project: str, location: str, trends: Sequence[Trend]) -> str:
         ]
         told.append(document)
     document = {"schema": SCHEMA, "project": project, "history": location, "trends": told}
-    return json.dumps(strict(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(strict_json_value(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _write(page: Path, project: str, trends: Sequence[Trend]) -> None:

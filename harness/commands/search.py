@@ -120,7 +120,8 @@ def _write(request: Request, concluded: Concluded, name: str, *, force: bool, qu
     """The winner into the scenario's file; what is no answer is not written."""
     from harness.core.errors import ExitCode
     from harness.core.plain_text import plain_text
-    from harness.engine.searching.told import effect_of, exit_code_of
+    from harness.engine.bisecting.told import effect_of
+    from harness.engine.searching.told import exit_code_of
     from harness.engine.searching.write_recipe import write_recipe
 
     found, recipe = concluded.found, concluded.recipe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from harness.core.plain_text import plain_text
 from harness.core.units import Unit, format_points, format_value
 from harness.core.wording import VERDICT_ORDER
 from harness.engine.diff_report import SCHEMA, DiffReport, Row
-from harness.store.files import pretty_json
+from harness.store.files import pretty_json, strict_json_value
 
 if TYPE_CHECKING:
     from harness.core.errors import ExitCode
@@ -42,7 +41,7 @@ def text_of(report: DiffReport) -> str:
 def json_of(report: DiffReport, exit_code: ExitCode) -> str:
     """Strict JSON: what is not a finite number is null."""
     facts = _REPORT.dump_python(report, mode="json")
-    return pretty_json(_strict({"schema": SCHEMA, "exit_code": int(exit_code), **facts})).decode()
+    return pretty_json(strict_json_value({"schema": SCHEMA, "exit_code": int(exit_code), **facts})).decode()
 
 
 def _arm(arm: Arm) -> str:
@@ -140,11 +139,3 @@ def _capped(lines: list[str]) -> list[str]:
 
 def _one(units: str) -> str:
     return units.removesuffix("es") if units.endswith("launches") else units.removesuffix("s")
-
-
-def _strict(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -46,6 +47,15 @@ def hint_for(error: OSError) -> str | None:
 def pretty_json(value: object) -> bytes:
     """JSON for people and version control: two spaces, a newline at the end; lists of plain numbers stay on one line."""
     return (_laid_out(value, "") + "\n").encode()
+
+
+def strict_json_value(value: object) -> object:
+    """The value with null for every number that is not finite, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: strict_json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict_json_value(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _laid_out(value: object, indent: str) -> str:

@@ -3,8 +3,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from fakes.looks import CONTRASTS, OVERFLOWING, requests
 from selenium.webdriver.common.by import By
-from test_report import CONTRASTS, OVERFLOWING, requests
 
 from harness.core.artifact import AppliedStep
 from harness.core.audit import SCHEMA, Audit, AuditedClause, AuditedScenario, AuditedTrial, LaunchLine, Waiver, verdict_of

@@ -1,8 +1,8 @@
-import json
 import re
 
 import pytest
 from fakes import machines
+from fakes.looks import CONTRASTS, OPEN_ALL, OVERFLOWING, requests
 from selenium.webdriver.common.by import By
 
 from harness.core.comparison import SlaState
@@ -13,37 +13,6 @@ from harness.engine.compare_machines.read_runs import Named
 from harness.reports.html import Html
 
 pytestmark = pytest.mark.browser
-OPEN_ALL = "document.querySelectorAll('details').forEach((part) => { part.open = true; });"
-OVERFLOWING = """
-const width = document.documentElement.clientWidth;
-return [...document.querySelectorAll('body *')]
-  .filter((part) => part.getBoundingClientRect().right > width + 1 && !part.closest('.scroll, pre, .skip, svg, thead'))
-  .map((part) => part.tagName + '.' + part.className);
-"""
-PALE = """
-const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-const luminance = (colour) => {
-  canvas.fillStyle = colour;
-  canvas.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
-    .map((value) => value / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (part) => {
-  for (; part; part = part.parentElement) {
-    const colour = getComputedStyle(part).backgroundColor;
-    if (colour !== 'rgba(0, 0, 0, 0)' && colour !== 'transparent') return colour;
-  }
-  return 'white';
-};
-const contrast = (a, b) => { const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y); return (high + 0.05) / (low + 0.05); };
-return [...document.querySelectorAll('h1, h2, h3, p, li, td, th, dt, dd, summary, a, .badge, .quiet, .apart, caption, svg text')]
-  .filter((part) => part.textContent.trim() && part.getClientRects().length)
-  .map((part) => [part.tagName + '.' + (part.className.baseVal ?? part.className),
-                  contrast(part.tagName === 'text' ? getComputedStyle(part).fill : getComputedStyle(part).color, behind(part))])
-  .filter(([, value]) => value < 4.5);
-"""
-"""Text with less contrast than 4.5, which WCAG 2.2 asks of small text (level AA)."""
 UNNAMED = """
 return [...document.querySelectorAll('table')].filter((table) => !table.caption || !table.caption.textContent.trim()).length
   + [...document.querySelectorAll('tbody tr')].filter((row) => !row.querySelector('th[scope=row]')).length
@@ -84,9 +53,7 @@ def pages(tmp_path_factory):
 def test_the_page_opens_without_a_request_or_a_complaint(show):
     browser = show("result")
     browser.execute_script(OPEN_ALL)
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    assert [address for address in sent if not address.startswith("data:")] == [browser.current_url]
+    assert requests(browser) == [browser.current_url]
     assert browser.get_log("browser") == []
 
 
@@ -112,7 +79,7 @@ def test_a_printed_page_of_a4_cuts_nothing_off(show):
 def test_all_text_is_readable_in_both_themes(show, theme, width):
     browser = show("result", theme=theme, width=width)
     browser.execute_script(OPEN_ALL)
-    assert browser.execute_script(PALE) == []
+    assert browser.execute_script(CONTRASTS) == []
 
 
 def test_every_table_row_chart_and_section_has_a_name_and_every_id_is_one(show):

@@ -13,7 +13,7 @@ from harness.core.bisection import Answer, Bisection, Commit, Effect, Found, Out
 from harness.core.errors import ExitCode
 from harness.core.units import format_change, format_value
 from harness.engine.bisecting.line import inside_of_merge
-from harness.store.files import pretty_json, write_atomically
+from harness.store.files import pretty_json, strict_json_value, write_atomically
 
 if TYPE_CHECKING:
     from harness.engine.bisecting.ask_timed import Compared
@@ -35,7 +35,7 @@ def exit_code_of(found: Bisection) -> ExitCode:
 def json_of(found: Bisection) -> bytes:
     """Strict JSON: what is not a finite number is null."""
     return pretty_json(
-        _strict({"schema": JSON_SCHEMA, "exit_code": int(exit_code_of(found)), **_BISECTION.dump_python(found, mode="json")})
+        strict_json_value({"schema": JSON_SCHEMA, "exit_code": int(exit_code_of(found)), **_BISECTION.dump_python(found, mode="json")})
     )
 
 
@@ -155,11 +155,3 @@ def _suspects(suspects: tuple[Commit, ...]) -> list[str]:
 
 def _named(commit: Commit) -> str:
     return f"{commit.short} {commit.subject}"
-
-
-def _strict(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Sequence
 
 from pydantic import TypeAdapter
@@ -14,7 +13,7 @@ from harness.core.purchase import SCHEMA, Answer, Offer, Pair, Purchase
 from harness.core.purchase_wording import amount, hardware, line_interval, line_value, listed, money, ratio
 from harness.core.units import Unit, format_value
 from harness.engine.compare_machines.costs import TOLD
-from harness.store.files import pretty_json
+from harness.store.files import pretty_json, strict_json_value
 
 _PURCHASE: TypeAdapter[Purchase] = TypeAdapter(Purchase)
 COLUMNS = ("latency_p50", "latency_p99", "throughput", "capacity", "energy_per_inference", "peak_memory", "gpu_memory_peak")
@@ -36,7 +35,7 @@ def text_of(purchase: Purchase) -> str:
 def json_of(purchase: Purchase) -> str:
     """Strict JSON: what is not a finite number is null."""
     facts = _PURCHASE.dump_python(purchase, mode="json")
-    return pretty_json(_strict({"schema": SCHEMA, **facts})).decode()
+    return pretty_json(strict_json_value({"schema": SCHEMA, **facts})).decode()
 
 
 def csv_of(purchase: Purchase) -> str:
@@ -172,11 +171,3 @@ def _machines(purchase: Purchase) -> list[str]:
 def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return [(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows]
-
-
-def _strict(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

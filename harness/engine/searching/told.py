@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ from harness.core.comparison import SlaState
 from harness.core.errors import ExitCode
 from harness.core.search import Entrant, Outcome, Search, Stage
 from harness.core.units import format_value
-from harness.store.files import pretty_json
+from harness.engine.bisecting.told import effect_of
+from harness.store.files import pretty_json, strict_json_value
 
 if TYPE_CHECKING:
     from harness.core.bisection import Effect
@@ -29,7 +29,9 @@ def exit_code_of(found: Search) -> ExitCode:
 
 def json_of(found: Search) -> bytes:
     """Strict JSON: what is not a finite number is null."""
-    return pretty_json(_strict({"schema": JSON_SCHEMA, "exit_code": int(exit_code_of(found)), **_SEARCH.dump_python(found, mode="json")}))
+    return pretty_json(
+        strict_json_value({"schema": JSON_SCHEMA, "exit_code": int(exit_code_of(found)), **_SEARCH.dump_python(found, mode="json")})
+    )
 
 
 def headline_of(found: Search) -> str:
@@ -62,15 +64,6 @@ def text_of(found: Search) -> str:
         [f"note: {note}" for note in found.notes],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def effect_of(effect: Effect) -> str:
-    """``×0.312 (95 % interval 0.305 to 0.320, 8 launch pairs)``; an exact one without its interval."""
-    ratio = f"×{effect.ratio:.3f}" if math.isfinite(effect.ratio) else "from zero"
-    if effect.n == 0:
-        return f"{ratio} (exact)"
-    low, high = effect.interval.low, effect.interval.high
-    return f"{ratio} ({effect.interval.level * 100:.4g} % interval {low:.3f} to {high:.3f}, {effect.n} launch pairs)"
 
 
 def _table(found: Search) -> Iterable[str]:
@@ -121,11 +114,3 @@ def _most_frequent(found: Search) -> str:
     """How many left at which stage."""
     counts = {stage: sum(entrant.stage is stage for entrant in found.entrants) for stage in Stage}
     return ", ".join(f"{count} at '{stage}'" for stage, count in counts.items() if count)
-
-
-def _strict(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
