@@ -18,7 +18,7 @@ from harness.core.errors import BadInput
 from harness.core.result import Content, Material, TrialState
 from harness.core.scenario import PluginRef
 from harness.core.units import Unit
-from harness.engine.diff_launches import Figure, Question, compare_unpaired, order_of, welch
+from harness.engine.diffing.launches import Figure, Question, compare_unpaired, order_of, welch
 from harness.engine.packing import pack
 from harness.store.runs import RunFolder
 

@@ -62,11 +62,11 @@ def diff(names: tuple[str, ...], candidate: tuple[str, ...], tolerances: tuple[s
         baseline, candidate = names[:1], names[1:]
     else:
         raise click.UsageError("name two: harness diff BASE HEAD; or several an arm: harness diff base*.json --with head*.json")
-    from harness.engine import diff_arms
+    from harness.engine.diffing import arms
 
-    report = diff_arms.diff(baseline, candidate, reports, tolerances)
-    code = diff_arms.exit_code_of(report, fail=fail)
-    from harness.engine.diff_text import json_of, text_of
+    report = arms.diff(baseline, candidate, reports, tolerances)
+    code = arms.exit_code_of(report, fail=fail)
+    from harness.engine.diffing.text import json_of, text_of
 
     click.echo(json_of(report, code) if as_json else text_of(report), nl=False)
     sys.exit(code)

@@ -14,7 +14,7 @@ from harness.core.purchase_wording import exact
 from harness.core.result import TrialRecord
 from harness.core.wording import SLA_ORDER
 from harness.engine.compare_machines.same_work import Measured
-from harness.engine.diff_trials import figures_of
+from harness.engine.diffing.trials import figures_of
 
 MILLION = 1_000_000
 SECONDS_AN_HOUR = 3600

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.engine.diff_report import Difference
+from harness.engine.diffing.report import Difference
 
 if TYPE_CHECKING:
     from harness.core.environment import Environment

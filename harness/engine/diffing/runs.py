@@ -12,10 +12,10 @@ from harness.core.comparison import Verdict
 from harness.core.errors import BadInput, Problem
 from harness.core.result import RunResult, TrialRecord, TrialState
 from harness.engine.compare import FAMILY_ALPHA
-from harness.engine.diff_launches import LEAST_LAUNCHES, Question, compare_unpaired, order_of, told_only
-from harness.engine.diff_places import MACHINE, differences_of, machine_of_trial
-from harness.engine.diff_report import Arm, DiffReport, Row, Unmatched
-from harness.engine.diff_trials import LAUNCHES, RUNS, Record, Weighed, launches_of, portable, rules_for, started, timing
+from harness.engine.diffing.launches import LEAST_LAUNCHES, Question, compare_unpaired, order_of, told_only
+from harness.engine.diffing.places import MACHINE, differences_of, machine_of_trial
+from harness.engine.diffing.report import Arm, DiffReport, Row, Unmatched
+from harness.engine.diffing.trials import LAUNCHES, RUNS, Record, Weighed, launches_of, portable, rules_for, started, timing
 
 TWO_SESSIONS = "two sessions, not measured side by side: how one hour differs from the next is not in the interval"
 Records = Sequence[Record]

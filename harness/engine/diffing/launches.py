@@ -17,7 +17,7 @@ from harness.core.comparison import Verdict
 from harness.core.estimate import ConfidenceInterval, Direction
 from harness.core.units import Unit, format_change
 from harness.engine.compare import FAMILY_ALPHA, PASS_LEVEL, POWER, TIMER_LOG_RATIO
-from harness.engine.diff_report import Row
+from harness.engine.diffing.report import Row
 from harness.engine.judge import Evidence, judge, worsening
 
 LEAST_LAUNCHES = 5

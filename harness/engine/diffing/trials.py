@@ -13,8 +13,8 @@ from harness import plugins
 from harness.core.comparison import Comparison
 from harness.core.result import QUANTILES, RunResult, TrialRecord, TrialState
 from harness.engine.compare import compare_exact, compare_samples
-from harness.engine.diff_launches import Figure, Question, told_only
-from harness.engine.diff_report import Row
+from harness.engine.diffing.launches import Figure, Question, told_only
+from harness.engine.diffing.report import Row
 from harness.engine.evaluate import metric_of
 from harness.engine.packing import unpack
 from harness.engine.rules import Rule

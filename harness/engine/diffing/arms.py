@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from harness.core.comparison import Verdict
 from harness.core.errors import BadInput, ExitCode, Problem
 from harness.core.units import Notation, Unit, parse_quantity
-from harness.engine.diff_files import diff_files
-from harness.engine.diff_runs import diff_runs
+from harness.engine.diffing.files import diff_files
+from harness.engine.diffing.runs import diff_runs
 from harness.store.bench_files import read_bench_file
 from harness.store.runs import RESULT, RunFolder, Runs
 
 if TYPE_CHECKING:
-    from harness.engine.diff_report import DiffReport
+    from harness.engine.diffing.report import DiffReport
 
 EVERY = ""
 """The key of a tolerance that was given without a metric."""

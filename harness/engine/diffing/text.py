@@ -11,12 +11,12 @@ from harness.core.comparison import Verdict
 from harness.core.plain_text import plain_text
 from harness.core.units import Unit, format_points, format_value
 from harness.core.wording import VERDICT_ORDER
-from harness.engine.diff_report import SCHEMA, DiffReport, Row
+from harness.engine.diffing.report import SCHEMA, DiffReport, Row
 from harness.store.files import pretty_json, strict_json_value
 
 if TYPE_CHECKING:
     from harness.core.errors import ExitCode
-    from harness.engine.diff_report import Arm, Difference
+    from harness.engine.diffing.report import Arm, Difference
 
 _REPORT: TypeAdapter[DiffReport] = TypeAdapter(DiffReport)
 MOST_NAMES = 3

@@ -9,8 +9,8 @@ from datetime import datetime
 from harness.core.comparison import Verdict
 from harness.core.errors import BadInput, Problem
 from harness.core.units import Unit
-from harness.engine.diff_launches import LEAST_LAUNCHES, Figure, Question, compare_unpaired, order_of, told_only
-from harness.engine.diff_report import Arm, Difference, DiffReport, Row, Unmatched
+from harness.engine.diffing.launches import LEAST_LAUNCHES, Figure, Question, compare_unpaired, order_of, told_only
+from harness.engine.diffing.report import Arm, Difference, DiffReport, Row, Unmatched
 from harness.store.bench_files import BenchFile, BenchLaunch
 
 TOLERANCE = 0.02
