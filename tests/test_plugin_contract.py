@@ -311,7 +311,8 @@ def test_a_scenario_may_use_the_new_pass_runtime_and_metric_at_once(extended):
 import json
 from pathlib import Path
 from harness.core.errors import BadInput
-from harness.engine.read_scenario import plugin_of, read_scenario
+from harness.engine.plugin_options import plugin_of
+from harness.engine.read_scenario import read_scenario
 file = read_scenario(Path("beads.yaml"))
 recipe = file.scenario.recipes["counted"]
 right = [plugin_of("passes", recipe.passes[0], file.folder).suffix, plugin_of("runtimes", recipe.runtime, file.folder).beads]

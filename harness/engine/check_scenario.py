@@ -21,6 +21,7 @@ from harness.engine.bounds import Bounds
 from harness.engine.check_promises import check_clauses, check_gate, unknown
 from harness.engine.check_served import check_served
 from harness.engine.explain import explain
+from harness.engine.plugin_options import spelled_out
 from harness.engine.read_yaml import Document, similar_file
 from harness.engine.searching.space import check_space
 
@@ -149,8 +150,6 @@ def _recipe(
 
 def _plugin(family: plugins.Family, ref: PluginRef, folder: Path, bounds: Bounds, key: str, problems: list[Problem]) -> Options | None:
     """A built-in plugin with its options, or None with the problems noted. A plugin of the user's own is described and not run."""
-    from harness.engine.read_scenario import spelled_out
-
     if ref.is_file and (wrong := _path_problem(ref.name, folder, bounds, key, code=True)):
         problems += wrong
         return None

@@ -19,7 +19,7 @@ from harness.core.plugin import DataRole, Pass, ReadsFiles, Source, SourceFiles
 from harness.core.result import Content
 from harness.engine.bounds import Bounds
 from harness.engine.code_closure import code_text, follow_imports, imported_names
-from harness.engine.read_scenario import spelled_out
+from harness.engine.plugin_options import spelled_out
 from harness.engine.served import under_network_load
 
 if TYPE_CHECKING:

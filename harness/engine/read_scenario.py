@@ -13,11 +13,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from harness import plugins
 from harness.core.allowed import Allowed
 from harness.core.errors import BadInput, Problem
-from harness.core.plugin import Options
-from harness.core.scenario import BUILT_IN_TARGETS, HardwareTarget, Model, Name, PluginRef, Scenario, ScenarioFile
+from harness.core.scenario import BUILT_IN_TARGETS, HardwareTarget, Model, Name, Scenario, ScenarioFile
 from harness.engine.bounds import Bounds, allowed_here
 from harness.engine.check_scenario import check
 from harness.engine.explain import explain
@@ -122,25 +120,6 @@ def project_root(path: Path) -> Path:
     folder, present = path.parent.resolve(), Path.cwd()
     outside_git = present if folder.is_relative_to(present) else folder
     return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), outside_git)
-
-
-def plugin_of(family: plugins.Family, ref: PluginRef, folder: Path) -> Options:
-    """The validated instance of a plugin as a scenario names it. Imports the plugin's file: for trusted scenarios only."""
-    kind = plugins.load(family, ref.name, folder)
-    try:
-        return kind.model_validate(spelled_out(kind, ref))
-    except ValidationError as error:
-        raise BadInput(*explain(error, Document(None, ""), kind, prefix=ref.name)) from error
-
-
-def spelled_out(kind: type[Options], ref: PluginRef) -> dict[str, object]:
-    """A reference's options with the plain string after the name under the field that it sets."""
-    options: dict[str, object] = {key: value for key, value in ref.options.items() if key}
-    if "" in ref.options:
-        if kind.short is None:
-            raise BadInput(Problem(f"'{ref.name}' takes options as 'key: value' pairs, not a plain value"))
-        options[kind.short] = ref.options[""]
-    return options
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

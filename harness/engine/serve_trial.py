@@ -18,8 +18,9 @@ from harness.engine.build import Builder
 from harness.engine.content import derive
 from harness.engine.datasets import read_dataset
 from harness.engine.make_plan import make_plan
+from harness.engine.plugin_options import plugin_of
 from harness.engine.read_environment import read_environment
-from harness.engine.read_scenario import plugin_of, read_scenario
+from harness.engine.read_scenario import read_scenario
 from harness.engine.workers import THIS_PYTHON
 from harness.kserve.codec import encode_request
 from harness.store.cache import Cache, cache_folder, cache_limit

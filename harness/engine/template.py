@@ -70,8 +70,8 @@ def _import_all(documents: list[object]) -> bool:
     from pydantic import TypeAdapter
 
     from harness.core.plugin import SharesImports
+    from harness.engine.plugin_options import plugin_of
     from harness.engine.protocol import Subject
-    from harness.engine.read_scenario import plugin_of
 
     subjects: list[Subject] = TypeAdapter(list[Subject]).validate_python(documents)
     wanted = dict.fromkeys(SHARED)

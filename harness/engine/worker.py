@@ -70,7 +70,7 @@ class Bench:
     def preload(self) -> None:
         from harness.core.plugin import Runtime
         from harness.engine.datasets import read_dataset
-        from harness.engine.read_scenario import plugin_of
+        from harness.engine.plugin_options import plugin_of
 
         self.runtime = cast("Runtime", plugin_of("runtimes", self.subject.runtime, self.subject.scenario_folder))
         self.load = cast("Load", plugin_of("loads", self.subject.load, self.subject.scenario_folder))
@@ -260,8 +260,8 @@ def _build(request: BuildStep) -> Built:
     from harness.core.errors import CannotMeasure
     from harness.core.plugin import BuildContext, Pass, Source
     from harness.engine.datasets import read_dataset
+    from harness.engine.plugin_options import plugin_of
     from harness.engine.protocol import Built
-    from harness.engine.read_scenario import plugin_of
 
     def data(role: str) -> Dataset:
         if role not in request.data:

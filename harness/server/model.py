@@ -168,7 +168,7 @@ def opened(settings: Settings, resources: ExitStack) -> Model:
     """The deployment's session, warmed up. Raises CannotServe, or what the runtime raises."""
     from harness.core.plugin import Device, Runtime
     from harness.engine.datasets import read_dataset
-    from harness.engine.read_scenario import plugin_of
+    from harness.engine.plugin_options import plugin_of
 
     deployment = settings.deployment
     artifact = deployment.artifact

@@ -6,7 +6,8 @@ from scenario_files import CODE, GOOD, RIGHT, WRONG, Project, changed, name_of
 from harness.core.errors import BadInput, ExitCode
 from harness.core.scenario import PluginRef
 from harness.core.units import Notation, Quantity, Unit
-from harness.engine.read_scenario import plugin_of, project_root, read_scenario, read_scenarios
+from harness.engine.plugin_options import plugin_of
+from harness.engine.read_scenario import project_root, read_scenario, read_scenarios
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from harness.core.errors import BadInput, Problem
 from harness.core.scenario import Model, PluginRef
 from harness.engine.explain import explain
-from harness.engine.read_scenario import plugin_of
+from harness.engine.plugin_options import plugin_of
 from harness.engine.read_yaml import read_yaml
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.core.result import RunResult
-    from harness.store.bench_files.write import Launched
+    from harness.store.bench_files._launched import Launched
 
 
 def documents(result: RunResult, arm: str, launches: Sequence[Launched]) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.core.environment import Environment
     from harness.core.result import RunResult
-    from harness.store.bench_files.write import Launched
+    from harness.store.bench_files._launched import Launched
 
 VERSION = "5.0.0"
 """The version of pytest-benchmark whose layout this is; it has no number of its own."""

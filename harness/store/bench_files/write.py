@@ -7,25 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.core.errors import CannotMeasure
 from harness.store.bench_files import _write_pyperf, _write_pytest_benchmark
+from harness.store.bench_files._launched import Launched
 
 if TYPE_CHECKING:
     from harness.core.result import LaunchSketch, RunResult, TrialRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """One launch of a trial to be written: its ``values`` are seconds for one query, each over ``loops`` queries; ``number`` is from 1."""
-
-    trial: TrialRecord
-    number: int
-    values: tuple[float, ...]
-    loops: int
-    queries: int
 
 
 WRITERS: Mapping[str, Callable[[RunResult, str, Sequence[Launched]], Mapping[str, object]]] = {
