@@ -17,7 +17,7 @@ from harness.engine import protocol
 from harness.engine.callable_base import choose_base, import_roots, python_path
 from harness.engine.contest import Contest
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.run_test_again import PytestLauncher, Side, TestCall, command_of
 from harness.engine.serve_callable import NOTHING_THERE, Duty, is_of_project, why_not_fit
 from harness.engine.workers import Seat, Worker, WorkerFailed

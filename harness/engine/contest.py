@@ -20,7 +20,8 @@ from harness.core.estimate import Absent
 from harness.core.measurement import Failure, FailureReason, Measurement, Run
 from harness.engine.compare import FAMILY_ALPHA, PASS_ALPHA, LaunchEvidence, compare_launches, is_suspect, log_ratios_or_reason
 from harness.engine.evaluate import launch_figures, launch_log_ratios
-from harness.engine.measure import Procedure, launch
+from harness.engine.measure import launch
+from harness.engine.procedure import Procedure
 from harness.engine.workers import WorkerFailed
 from harness.stats.sequential import SCHEDULE, Looks
 

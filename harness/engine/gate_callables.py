@@ -25,8 +25,8 @@ from harness.engine.compare import invalidated
 from harness.engine.contest import Contest, null_contest, screen_and_confirm
 from harness.engine.evaluate import metric_of
 from harness.engine.make_plan import cores_of, threads_of
-from harness.engine.measure import Procedure
 from harness.engine.measure_cases import NOT_FIT
+from harness.engine.procedure import Procedure
 from harness.engine.protocol import Subject
 from harness.engine.rules import Rule
 from harness.engine.run_test_again import PytestLauncher, Side, TestCall

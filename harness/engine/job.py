@@ -14,7 +14,7 @@ from harness.engine.against import baseline_at
 from harness.engine.case import Case
 from harness.engine.content import derive
 from harness.engine.make_plan import cores_of, threads_of
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.routes import Route, choose_route
 from harness.engine.rules import queries_wanted, wants_energy
 from harness.store.baselines import Baselines, Unreadable

@@ -22,8 +22,8 @@ from harness.core.measurement import Failure, FailureReason, Run, SessionFacts, 
 from harness.core.plugin import LoadJob, NetworkLoad, Serving, TellsFacts
 from harness.core.serving import Deployment
 from harness.engine.find_capacity import find_capacity
-from harness.engine.measure import UNSTEADY, Procedure, in_turn, refuse_disturbed
 from harness.engine.plugin_options import plugin_of
+from harness.engine.procedure import UNSTEADY, Procedure, in_turn, refuse_disturbed
 from harness.engine.telemetry.watch import watching
 from harness.engine.workers import THIS_PYTHON, WorkerFailed
 from harness.kserve import client

@@ -11,53 +11,25 @@ import random
 import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.measurement import Failure, FailureReason, Run, Slice
+from harness.core.measurement import Run, Slice
 from harness.engine import protocol
+from harness.engine.launch_served import launch_served
+from harness.engine.procedure import LEAST_QUERIES, UNSTEADY, Procedure, in_turn, refuse_disturbed
 from harness.engine.telemetry.watch import watching
-from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker, WorkerFailed
+from harness.engine.workers import THIS_PYTHON, Answer, Seat, Worker
 
 if TYPE_CHECKING:
-    from harness.core.scenario import MeasureSpec
     from harness.core.telemetry import Telemetry
-    from harness.engine.launcher import Launcher
     from harness.engine.protocol import Request, Subject
 
 SLICE_NS = 30_000_000
 """Slices of a few tens of milliseconds: long against the timer, short against a neighbour's bursts."""
 MIN_SLICES = 6
-LEAST_QUERIES = 20
 OVERTIME = 5
 WARM_UP_CALLS = 3
-UNSTEADY = 0.10
-"""A launch whose halves differ by more than this is called unsteady."""
 PADDING_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Procedure:
-    """How launches are made: the folder for worker logs, the times, each arm's interpreter where it is not ours, and who starts them.
-
-    ``least_queries`` is how many a launch should hold, so that what the scenario gates has a figure. ``run`` is the run's own folder, that
-    files of raw data are named from. ``wants_energy``: slices are made as long as the device's counter of energy needs. ``unwatched`` are
-    arms whose slices run without telemetry, to see what it costs.
-    """
-
-    logs: Path
-    times: MeasureSpec
-    pythons: Mapping[str, Path]
-    launcher: Launcher
-    least_queries: int = LEAST_QUERIES
-    run: Path = Path()
-    wants_energy: bool = False
-    unwatched: frozenset[str] = frozenset()
-
-    @property
-    def timeout_s(self) -> float:
-        return self.times.timeout / 1e9
 
 
 def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: int, *, apart: bool = False) -> dict[str, Run]:
@@ -69,8 +41,6 @@ def launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: i
     launch's own or was slowed down by its hardware: nothing of the pair is then evidence.
     """
     if any(subject.served is not None for subject in arms.values()):
-        from harness.engine.launch_served import launch_served
-
         return launch_served(arms, pair, procedure, seed)
     if not apart:
         return _launch(arms, pair, procedure, seed, None)
@@ -160,23 +130,6 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
         )
         for arm, subject in arms.items()
     }
-
-
-def in_turn(arms: Mapping[str, Subject], turn: int) -> list[str]:
-    """The arms, every other time the other way round.
-
-    Who is started first gets other physical pages: of two processes forked one after the other the first was 0.8 % slower (36 pairs of a
-    query of 31 µs). Alternating makes that spread instead of bias.
-    """
-    return list(arms) if turn % 2 == 0 else list(arms)[::-1]
-
-
-def refuse_disturbed(telemetry: Mapping[str, Telemetry]) -> None:
-    """Raises WorkerFailed for the first arm that has a grave mark: its times are no evidence, whatever they say."""
-    for arm, seen in telemetry.items():
-        if grave := [mark for mark in seen.marks if mark.grave]:
-            told = "; ".join(f"{mark.what} ({mark.evidence})" for mark in grave)
-            raise WorkerFailed(Failure(FailureReason.DISTURBED, f"{arm}, slice", told))
 
 
 def slices_of(query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES, slice_ns: int = SLICE_NS) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from harness.engine import protocol
 from harness.engine.workers import THIS_PYTHON, Seat, Worker
 
 if TYPE_CHECKING:
-    from harness.engine.measure import Procedure
+    from harness.engine.procedure import Procedure
     from harness.engine.protocol import Subject
 
 LEAST_NS = 500_000_000

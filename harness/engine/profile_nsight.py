@@ -19,7 +19,7 @@ from harness.engine.measure import WARM_UP_CALLS
 from harness.engine.workers import Seat, Worker, environment_of
 
 if TYPE_CHECKING:
-    from harness.engine.measure import Procedure
+    from harness.engine.procedure import Procedure
     from harness.engine.protocol import Subject
 
 PROGRAM = "nsys"

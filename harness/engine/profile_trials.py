@@ -14,7 +14,7 @@ from harness.engine.build import Builder
 from harness.engine.content import derive
 from harness.engine.launcher import Launcher
 from harness.engine.make_plan import make_plan
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.profile_arms import LEAST_NS, profile_arms
 from harness.engine.read_environment import read_environment
 from harness.engine.read_scenario import read_scenarios

@@ -29,7 +29,8 @@ from harness.engine.evaluate import metric_of
 from harness.engine.job import Job
 from harness.engine.launcher import Launcher
 from harness.engine.make_plan import make_plan
-from harness.engine.measure import Procedure, launch
+from harness.engine.measure import launch
+from harness.engine.procedure import Procedure
 from harness.engine.protocol import Subject
 from harness.engine.read_environment import read_environment
 from harness.engine.read_scenario import read_scenarios

@@ -31,7 +31,7 @@ from harness.engine import contest as contests
 from harness.engine.contest import Contest, screen_and_confirm
 from harness.engine.evaluate import metric_of
 from harness.engine.launcher import PAIRS_OF_A_TEMPLATE, Launcher
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.rules import Rule
 
 MS = 1_000_000

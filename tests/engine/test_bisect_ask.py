@@ -17,7 +17,7 @@ from harness.engine.bisecting.launch_pairs import PairPlace
 from harness.engine.bisecting.weigh import CONFIRM_LOOKS, ENDS_LOOKS, STEP_LOOKS
 from harness.engine.evaluate import metric_of
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.rules import Rule
 from harness.store.runs import RunFolder
 

@@ -11,7 +11,7 @@ from harness.engine.compare import FAMILY_ALPHA, compare_launches
 from harness.engine.contest import METHOD_APART, NULL_SUFFIX, SCREEN_PAIRS, Contest, null_contest, screen_and_confirm
 from harness.engine.evaluate import metric_of
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.rules import Rule
 from harness.engine.workers import WorkerFailed
 from harness.stats.sequential import SCHEDULE, Looks

@@ -7,7 +7,8 @@ from harness.core.measurement import Failure, FailureReason, SessionFacts
 from harness.core.scenario import MeasureSpec
 from harness.engine import measure, protocol
 from harness.engine.launcher import Launcher
-from harness.engine.measure import MIN_SLICES, SLICE_NS, WARM_UP_CALLS, Procedure, is_steady, launch, slices_of
+from harness.engine.measure import MIN_SLICES, SLICE_NS, WARM_UP_CALLS, is_steady, launch, slices_of
+from harness.engine.procedure import Procedure
 from harness.engine.workers import WorkerFailed, spawn
 
 MS = 1_000_000

@@ -14,7 +14,8 @@ from harness.core.serving import ServerCounters
 from harness.engine import launch_served as module
 from harness.engine.datasets import write_dataset
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure, launch
+from harness.engine.measure import launch
+from harness.engine.procedure import Procedure
 from harness.engine.protocol import CapacitySearch, Promise, Served
 from harness.engine.workers import WorkerFailed
 from harness.kserve.codec import decode_request, encode_response

@@ -23,7 +23,7 @@ from harness.engine.evaluate import metric_of
 from harness.engine.examine import Question, checkup_json, examine
 from harness.engine.launcher import Launcher
 from harness.engine.machine.readings import CpuReading, Readings
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.read_environment import read_environment
 from harness.engine.rules import Rule
 from harness.engine.see import FEWEST_PAIRS, PAIRS, doubt, fresh_pairs, sights_of, smallest_change, take_pairs, trouble_of

@@ -16,7 +16,7 @@ from harness.core.scenario import PluginRef, Recipe
 from harness.core.search import Candidate
 from harness.engine.bisecting.launch_pairs import PairPlace
 from harness.engine.evaluate import metric_of
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.rules import Rule
 from harness.engine.searching.constraints import read_constraints
 from harness.engine.searching.field import Field, Runner

@@ -17,7 +17,8 @@ from harness.core.scenario import DataSpec, MeasureSpec, PluginRef
 from harness.engine import protocol
 from harness.engine.datasets import read_dataset, read_predictions, write_dataset
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure, launch
+from harness.engine.measure import launch
+from harness.engine.procedure import Procedure
 from harness.engine.workers import THREAD_VARIABLES, Seat, Worker, WorkerFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups, pinning and process files as Linux has them")

@@ -29,7 +29,7 @@ from harness.engine.content import derive
 from harness.engine.evaluate import metric_of
 from harness.engine.launcher import Launcher
 from harness.engine.make_plan import cores_of, threads_of
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.read_environment import git, read_environment
 from harness.engine.read_scenario import project_root
 from harness.engine.rules import MEDIAN_QUERIES, Rule

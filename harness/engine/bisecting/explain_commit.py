@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.core.scenario import PluginRef
     from harness.engine.bisecting.build_commits import Built
     from harness.engine.bisecting.read_commits import Reader
-    from harness.engine.measure import Procedure
+    from harness.engine.procedure import Procedure
 
 MOST_FILES = 200
 """Of a larger change the content's files are not looked for: each is read once more."""

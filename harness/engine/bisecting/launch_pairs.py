@@ -22,7 +22,7 @@ from harness.store.runs import Broke, Launched
 if TYPE_CHECKING:
     from harness.core.progress import Progress
     from harness.engine.bisecting.build_commits import Built
-    from harness.engine.measure import Procedure
+    from harness.engine.procedure import Procedure
     from harness.engine.rules import Rule
     from harness.store.runs import RunFolder
 

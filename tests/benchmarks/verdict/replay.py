@@ -25,7 +25,7 @@ from harness.engine import compare, measure_cases
 from harness.engine import contest as contests
 from harness.engine.contest import Contest, screen_and_confirm
 from harness.engine.launcher import Launcher
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.rules import Rule
 from harness.stats import paired
 

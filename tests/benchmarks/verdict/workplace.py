@@ -21,7 +21,7 @@ from harness.engine.content import derive
 from harness.engine.evaluate import metric_of
 from harness.engine.launcher import Launcher
 from harness.engine.make_plan import make_plan
-from harness.engine.measure import Procedure
+from harness.engine.procedure import Procedure
 from harness.engine.read_environment import read_environment
 from harness.engine.read_scenario import read_scenario
 from harness.engine.rules import Rule, rules_of

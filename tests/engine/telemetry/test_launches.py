@@ -9,7 +9,8 @@ from harness.core.measurement import FailureReason, SessionFacts
 from harness.core.scenario import MeasureSpec
 from harness.engine import measure, protocol
 from harness.engine.launcher import Launcher
-from harness.engine.measure import SLICE_NS, Procedure, launch
+from harness.engine.measure import SLICE_NS, launch
+from harness.engine.procedure import Procedure
 from harness.engine.telemetry.rapl import find_rapl
 from harness.engine.workers import WorkerFailed
 from harness.testing import FakeGpu, FakeProcess
