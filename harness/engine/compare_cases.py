@@ -137,7 +137,7 @@ def _scores_before(case: Case, metric: str) -> NDArray[np.float64] | Absent | No
     if packed is None:
         return Absent(metric, "its baseline does not have it")
     if portable.evaluation_key != case.derivation.data["evaluation"]:
-        return Absent(metric, "the evaluation data are not those of the baseline")
+        return Absent(metric, "the evaluation data do not come from what the baseline's came from")
     return np.asarray(unpack(packed), dtype=np.float64)
 
 

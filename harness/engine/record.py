@@ -271,7 +271,7 @@ def _changes(case: Case) -> tuple[str, ...]:
     if portable.server is not None and portable.server != case.trial.recipe.server:
         changes.append(f"server: {_told(portable.server)} -> {_told(case.trial.recipe.server)}")
     if portable.evaluation_key != case.derivation.data["evaluation"]:
-        changes.append("the evaluation data")
+        changes.append("what the evaluation data come from: code, arguments or the version of a package")
     changes += _fact_changes(case) + _toolchain_changes(portable.content, case.derivation.content)
     if not changes and portable.content.source != case.derivation.content.source:
         changes.append("code, arguments or files of the model or its data")

@@ -108,7 +108,7 @@ def test_the_other_arm_is_compared_with_where_there_is_one_and_not_what_was_stor
 def test_answers_to_other_samples_are_never_compared():
     one = case(right=500, evaluation="f")
     assert set(compared(one)) == {"model_size"}
-    assert one.notes == ["accuracy was not compared: the evaluation data are not those of the baseline"]
+    assert one.notes == ["accuracy was not compared: the evaluation data do not come from what the baseline's came from"]
 
 
 def test_arms_that_answered_another_number_of_samples_are_never_compared():

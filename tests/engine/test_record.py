@@ -289,7 +289,11 @@ def test_another_runtime_other_data_and_other_versions_are_told():
         trial=cases.trial("slower"),
         derivation=cases.derivation(cases.content("b", numpy="2.5.0", requests="2.32.0"), evaluation="f"),
     )
-    assert found == ("runtime: fake -> fake {'add_latency_us': 10}", "the evaluation data", "numpy 2.4.1 -> 2.5.0")
+    assert found == (
+        "runtime: fake -> fake {'add_latency_us': 10}",
+        "what the evaluation data come from: code, arguments or the version of a package",
+        "numpy 2.4.1 -> 2.5.0",
+    )
 
 
 def test_what_the_sessions_report_differently_is_told():
