@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Carry out one order."""
     from harness.core.errors import HarnessError, Interrupted
-    from harness.engine.fleet.order import Refused, program, read_order
+    from harness.core.program import program
+    from harness.engine.fleet.order import Refused, read_order
 
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # nothing else may write between the answers

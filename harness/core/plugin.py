@@ -84,8 +84,16 @@ class Source(Protocol):
     def load(self, context: BuildContext) -> ModelArtifact: ...
 
 
+SAME = "same"
+"""What a pass produces that leaves the format as it was: of each format that it accepts."""
+
+
 class Pass(Protocol):
-    """One transformation. ``accepts`` are the artifact formats that it takes; ``needs`` the data sets that it reads."""
+    """One transformation.
+
+    ``accepts`` are the artifact formats that it takes; ``produces`` is the format of what comes out, or SAME, that of what came in;
+    ``needs`` are the data sets that it reads.
+    """
 
     accepts: ClassVar[tuple[str, ...]]
     produces: ClassVar[str]
@@ -131,6 +139,20 @@ class HasDeviceClock(Protocol):
     def device_times(self) -> tuple[int, ...]: ...
 
 
+@runtime_checkable
+class RunsMany(Protocol):
+    """A session that computes several queries at once, for a load that has them all from the start.
+
+    ``in_flight`` is how many at most, as the session is opened; where it is 1, ``run`` is called instead. ``run_many`` does for each batch
+    what ``run`` does, copies of its outputs included, and returns when all are done. What one of them raises is raised as ``run`` raises
+    it, when none is in flight any more. A batch may be in flight several times at once. ``facts`` tell how many there were.
+    """
+
+    in_flight: int
+
+    def run_many(self, prepared: Sequence[object]) -> None: ...
+
+
 class Runtime(Protocol):
     """Opens artifacts.
 
@@ -174,6 +196,15 @@ class Load(Protocol):
     """Decides when queries are issued inside a worker. ``prepared`` are batches in turn; ``clock`` is in integer ns."""
 
     def take_slice(self, run: Callable[[object], object], prepared: Sequence[object], queries: int, clock: Callable[[], int]) -> Slice: ...
+
+
+@runtime_checkable
+class IssuesAll(Protocol):
+    """A load that has all queries of a slice from the start, and leaves it to a session that RunsMany how many are in flight."""
+
+    def take_slice_of_all(
+        self, run_many: Callable[[Sequence[object]], None], prepared: Sequence[object], queries: int, clock: Callable[[], int]
+    ) -> Slice: ...
 
 
 class RunningServer(Protocol):
@@ -255,6 +286,17 @@ class NetworkLoad(Protocol):
 
     def drive(self, job: LoadJob) -> Driven: ...
     def at_rate(self, rate_per_s: float, duration_ns: int) -> NetworkLoad: ...
+
+
+@runtime_checkable
+class PlacesServer(Protocol):
+    """A load that says at which address of this machine the server of each launch listens (None: 127.0.0.1, where nothing from another
+    machine gets to), and whether other machines send."""
+
+    @property
+    def server_host(self) -> str | None: ...
+    @property
+    def comes_from_elsewhere(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

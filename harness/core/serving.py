@@ -39,11 +39,17 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model answers the Open Inference Protocol (KServe v2) over HTTP: ``url`` (``http://127.0.0.1:40321``, no path) and name."""
+    """Where a model answers the Open Inference Protocol (KServe v2) over HTTP: ``url`` (``http://127.0.0.1:40321``, no path) and name.
+
+    ``authorities`` are the certificates (PEM) that an https endpoint's must be signed by; empty: the system's. ``headers`` go with each
+    request, as the scenario writes them: a secret is a variable's name here, and its value is looked up when it is sent.
+    """
 
     url: str
     model: str
     version: str = ""
+    authorities: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def infer_path(self) -> str:
@@ -144,7 +150,9 @@ class LoadRun:
     then no evidence.
     ``first_byte_p50_ns`` is from the send to the first byte of the answer. ``locustfile`` marks requests made by the user's own Locust
     file, each with its own name and kind of latency. ``drift`` is the median latency of the last tenth of the requests over that of the
-    first (None where the rate changes).
+    first (None where the rate changes). ``generator_hosts`` are the other machines that sent, empty where this one did; then
+    ``start_skew_ns`` is within how much of each other all generators began. ``capacity_note`` says why no capacity was found, and what was
+    shown all the same.
     """
 
     kind: Literal["open", "closed"]
@@ -173,6 +181,9 @@ class LoadRun:
     server_log: str = ""
     capacity: tuple[CapacityStep, ...] = ()
     capacity_per_s: float | None = None
+    generator_hosts: tuple[str, ...] = ()
+    start_skew_ns: int | None = None
+    capacity_note: str = ""
 
     @property
     def answered_per_s(self) -> float:

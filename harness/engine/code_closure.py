@@ -83,6 +83,11 @@ def imported_names(tree: ast.Module) -> list[str]:
     return [name for name, level in _imported(tree) if level == 0]
 
 
+def texts_in(tree: ast.Module) -> list[str]:
+    """Every text that a module's code holds."""
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
 def _imported(tree: ast.Module) -> list[tuple[str, int]]:
     names: list[tuple[str, int]] = []
     for node in ast.walk(tree):

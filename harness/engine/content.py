@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +19,7 @@ from harness import plugins
 from harness.core.plugin import DataRole, Pass, ReadsFiles, Source, SourceFiles
 from harness.core.result import Content
 from harness.engine.bounds import Bounds
-from harness.engine.code_closure import code_text, follow_imports, imported_names
+from harness.engine.code_closure import code_text, follow_imports, imported_names, texts_in
 from harness.engine.plugin_options import spelled_out
 from harness.engine.served import under_network_load
 
@@ -200,18 +201,29 @@ class _Parts:
 
 @cache
 def plugin_digest(path: Path) -> str:
-    """Twelve hex digits over a built-in plugin's code, as toolchains hold them: its file, and what its family shares (``_training.py``) and
-    the formats, as far as it imports them; the nouns of ``core`` decide nothing."""
+    """Twelve hex digits over a built-in plugin's code, as toolchains hold them: its file, what its family shares (``_training.py``) and the
+    formats, as far as it imports them, and the programs that it starts (``harness.server``), with what those import. The nouns of ``core``
+    decide nothing, and what the engine decides is told by BUILD."""
     waiting, found = [path], set[Path]()
     while waiting:
         file = waiting.pop()
         if file not in found and file.is_file():
             found.add(file)
-            names = (name.split(".") for name in imported_names(ast.parse(file.read_text(encoding="utf-8"))))
-            waiting += [
-                plugins.PACKAGE / one[1] / f"{one[2]}.py" for one in names if one[0] == "harness" and one[1:2] != ["core"] and one[2:]
-            ]
+            waiting += _leads_to(file)
     return hashlib.sha256("\0".join(map(code_text, sorted(found))).encode()).hexdigest()[:12]
+
+
+def _leads_to(file: Path) -> list[Path]:
+    """What a file of this program imports of it or names: ``harness.server`` in ``python -m``, ``_triton_model.py`` for a server to run."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    texts = texts_in(tree)
+    started = [f"{text}.__main__" for text in texts if re.fullmatch(r"harness(\.\w+)+", text)]
+    found = [file.with_name(text) for text in texts if re.fullmatch(r"_[a-z]\w*\.py", text)]
+    for name in (*imported_names(tree), *started):
+        top, *parts = name.split(".")
+        if top == "harness" and len(parts) > 1 and parts[0] not in ("core", "engine"):
+            found.append(plugins.PACKAGE / parts[0] / f"{parts[1]}.py")
+    return found
 
 
 def _digest(facts: object) -> str:

@@ -25,10 +25,12 @@ MEDIAN, TAIL = 0.5, 0.99
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """``per_s`` is None where even the lowest rate broke, or where the generator gave up before the server did."""
+    """``per_s`` is None where even the lowest rate broke, or where the generator gave up before the server did; ``note`` then says which,
+    and what the search has shown all the same."""
 
     per_s: float | None
     steps: tuple[CapacityStep, ...]
+    note: str = ""
 
 
 def find_capacity(drive: Callable[[float, int], Driven], search: CapacitySearch, promises: Sequence[Promise]) -> Capacity:
@@ -52,15 +54,27 @@ def find_capacity(drive: Callable[[float, int], Driven], search: CapacitySearch,
         low, high = high, min(2 * high, search.at_most_per_s)
     if found:
         return Capacity(high, tuple(steps))
-    if found is None or low is None:
-        return Capacity(None, tuple(steps))
+    if found is None:
+        return Capacity(None, tuple(steps), _given_up(low, high))
+    if low is None:
+        return Capacity(None, tuple(steps), f"the lowest rate that was tried, {_rate(high)}, did not keep the promises")
     while high / low > 1 + search.precision:
         middle = math.sqrt(low * high)
         found = keeps(middle)
         if found is None:
-            return Capacity(None, tuple(steps))
+            return Capacity(None, tuple(steps), _given_up(low, middle))
         low, high = (middle, high) if found else (low, middle)
     return Capacity(low, tuple(steps))
+
+
+def _given_up(kept: float | None, rate: float) -> str:
+    """What is known of a server that could do more than the generator: a lower bound is no capacity."""
+    could_not = f"at {_rate(rate)} the generator could not keep its schedule, so what the server can do is not known"
+    return could_not if kept is None else f"at least {_rate(kept)}, which kept the promises; {could_not}"
+
+
+def _rate(per_s: float) -> str:
+    return format_value(per_s, Unit.PER_SECOND)
 
 
 def _try(driven: Driven, rate: float, promises: Sequence[Promise]) -> tuple[CapacityStep, bool]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.core.errors import CannotMeasure
 from harness.core.measurement import Failure, FailureReason, Run, SessionFacts, Slice
-from harness.core.plugin import LoadJob, NetworkLoad, Serving, TellsFacts
+from harness.core.plugin import LoadJob, NetworkLoad, PlacesServer, Serving, TellsFacts
 from harness.core.serving import Deployment
 from harness.engine.find_capacity import find_capacity
 from harness.engine.plugin_options import plugin_of
@@ -63,7 +63,10 @@ def _launch(arm: str, subject: Subject, pair: int, procedure: Procedure, seed: i
         if watch is not None:
             watch.learn_steps()
         start = time.perf_counter_ns()
-        server = _started(stack, serving, _deployment(subject, procedure, arm, folder), arm)
+        deployment = _deployment(subject, procedure, arm, folder)
+        if isinstance(load, PlacesServer) and load.server_host is not None:
+            deployment = dataclasses.replace(deployment, host=load.server_host)
+        server = _started(stack, serving, deployment, arm)
         load_ns = time.perf_counter_ns() - start
         first_call_ns = _first_call(server, requests[0], arm)
 
@@ -239,7 +242,7 @@ def _with_capacity(
         return driven
 
     found = find_capacity(at, subject.served.capacity, subject.served.promises)
-    return dataclasses.replace(served, capacity=found.steps, capacity_per_s=found.per_s)
+    return dataclasses.replace(served, capacity=found.steps, capacity_per_s=found.per_s, capacity_note=found.note)
 
 
 def _failed(reason: FailureReason, stage: str, message: str, detail: str = "") -> WorkerFailed:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from urllib.parse import quote, urlsplit
 
 from harness.core.serving import Endpoint
+from harness.kserve import headers as endpoint_headers
+from harness.kserve import tls
 from harness.kserve.codec import HEADER_LENGTH, Message
 
 
 class Unreachable(OSError):
     """Nothing answers there, or what answers hung up: the text says where and why."""
+
+
+class Untrusted(Unreachable):
+    """Something answers there that is not what https must find: its certificate is not accepted, or it speaks no TLS. ``hint`` says what
+    to do."""
+
+    def __init__(self, message: str, hint: str | None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Refused(RuntimeError):
@@ -38,9 +50,12 @@ class Client:
         parts = urlsplit(endpoint.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{endpoint.url!r} is not 'http://host:port'")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.endpoint = endpoint
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._connection = (
+            http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=tls.context(endpoint.authorities))
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -52,9 +67,11 @@ class Client:
         self._connection.close()
 
     def ready(self) -> bool:
-        """Whether the model answers by now. False, too, where nothing listens yet."""
+        """Whether the model answers by now. False, too, where nothing listens yet. Raises Untrusted: waiting does not change that."""
         try:
             return self.ask("GET", f"{self._model_path()}/ready")[0] == 200
+        except Untrusted:
+            raise
         except Unreachable:
             return False
 
@@ -84,13 +101,20 @@ class Client:
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers (names in lower case). A connection that the server closed while it was idle is opened again, once."""
+        """Status, body and headers (names in lower case). A connection that the server closed while it was idle is opened again, once.
+
+        Raises BadInput where a header's variable is not set.
+        """
         connection, request = self._connection, self._head(method, path, headers or {}, body) + (body or b"")
         for kept in (connection.sock is not None, False):
             try:
                 if connection.sock is None:
                     connection.connect()  # sets TCP_NODELAY
                 return self._exchange(method, request)
+            except ssl.SSLError as error:
+                connection.close()
+                told, hint = tls.refusal(error)
+                raise Untrusted(f"{self.endpoint.url} is not trusted: {told}", hint) from error
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if not (kept and isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError)):
@@ -105,10 +129,15 @@ class Client:
             body = answer.read()
             if answer.will_close:
                 self._connection.close()
+            if answer.status >= 400:  # a server may say what it was sent
+                for secret in endpoint_headers.secrets(self.endpoint.headers):
+                    body = body.replace(secret.encode("latin-1", "replace"), b"***")
             return answer.status, body, {name.lower(): value for name, value in answer.getheaders()}
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        every = {"Host": urlsplit(self.endpoint.url).netloc, **headers, **({} if body is None else {"Content-Length": str(len(body))})}
+        own = endpoint_headers.filled(self.endpoint.headers)
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        every = {"Host": urlsplit(self.endpoint.url).netloc, **own, **headers, **length}
         lines = (f"{method} {quote(path, safe='/?&=%:@')} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items()))
         return "\r\n".join((*lines, "", "")).encode("latin-1")
 

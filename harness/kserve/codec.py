@@ -302,6 +302,14 @@ def _from_binary(tensor: TensorHead, data: memoryview) -> NDArray[np.generic]:
     return np.frombuffer(data, dtype=kind.newbyteorder("<")).astype(kind, copy=False).reshape(tensor.shape)
 
 
+def _whole(data: object, as_floats: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Whole numbers on both sides of 2**63, of which numpy makes floats; what else is among them stays as numpy has it."""
+    import numpy as np
+
+    given = np.asarray(data, dtype=object)
+    return given.astype(np.uint64) if all(type(item) is int for item in given.ravel().tolist()) else as_floats
+
+
 def _from_json(tensor: TensorHead) -> NDArray[np.generic]:
     import numpy as np
 
@@ -310,6 +318,8 @@ def _from_json(tensor: TensorHead) -> NDArray[np.generic]:
         raise BadMessage(f"'{name}' has neither 'data' nor binary data")
     try:
         array = np.asarray(tensor.data)
+        if dtype == "uint64" and array.dtype.kind == "f":
+            array = _whole(tensor.data, array)
         if dtype == "object":
             flat = np.empty(array.size, dtype=object)
             flat[:] = [_text_bytes(name, item) for item in array.ravel().tolist()]

@@ -51,17 +51,20 @@ def place(url: str, name: str, version: str) -> Endpoint:
 
 
 def write(folder: Path, endpoint: Endpoint, told: Mapping[str, object]) -> Path:
-    """Save the place with what its server told of the model."""
+    """Save the place with what its server told of the model. Of a header that is a secret the variable's name is saved, not its value."""
     file = folder / MAIN
     said = {"platform": told.get("platform"), "versions": told.get("versions")}
-    file.write_text(json.dumps({"url": endpoint.url, "model": endpoint.model, "version": endpoint.version, "server": said}, indent=2))
+    where = {"url": endpoint.url, "model": endpoint.model, "version": endpoint.version}
+    how = {"authorities": endpoint.authorities, "headers": endpoint.headers}
+    file.write_text(json.dumps({**where, **how, "server": said}, indent=2))
     return file
 
 
 def read(file: Path) -> Endpoint:
     """The place that ``write`` saved."""
     saved = json.loads(file.read_text())
-    return Endpoint(saved["url"], saved["model"], saved["version"])
+    headers = tuple((str(name), str(value)) for name, value in saved["headers"])
+    return Endpoint(saved["url"], saved["model"], saved["version"], saved["authorities"], headers)
 
 
 def specs(told: Mapping[str, object], field: str) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""What every kind of load shares inside a generator process: its clock, its recorder, when it gives up, and the CPU that it takes."""
+"""What every kind of load shares inside a generator process: its clock, its recorder, when it gives up, and what it uses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness.loads._orders import Orders, Report
+from harness.loads._orders import Job, Report
 from harness.loads._recorder import Recorder
 from harness.loads._records import CONNECTION
 
@@ -23,17 +23,18 @@ log = logging.getLogger(__name__)
 
 
 class Load:
-    """What every kind shares: the clock that begins at the lead-in, the recorder, giving up, the CPU taken meanwhile."""
+    """What every kind shares: the clock that begins at the lead-in, the recorder, giving up, what it uses meanwhile."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, job: Job) -> None:
         from gevent.event import Event
 
-        self.orders = orders
+        self.orders = job.orders
         self.recorder = Recorder()
         self.begin_ns = 0
         self.called_off = False
         self.trouble = ""
         self.cpu = 0.0
+        self.usage: list[tuple[int, float, int]] = []
         self.done = Event()
         self.raised = 0
         self.first_raised = ""
@@ -63,7 +64,7 @@ class Load:
         print_percentile_stats(environment.stats)
         if self.raised and not self.trouble:
             self.trouble = f"{self.raised:,} tasks{self.of_whom} raised, the first {self.first_raised}"
-        return Report(round(self.cpu, 4), self.trouble)
+        return Report(round(self.cpu, 4), self.trouble, usage=tuple(self.usage))
 
     def environment(self) -> Environment:
         raise NotImplementedError
@@ -93,7 +94,7 @@ class Load:
         self.first_raised = self.first_raised or f"{type(exception).__name__}: {exception}"
 
     def _listen(self) -> None:
-        """A line on stdin calls the load off; its end means that the parent has gone."""
+        """A line on stdin calls the load off; its end means that the parent has gone, or the connection to it."""
         from gevent.socket import wait_read
 
         wait_read(0)
@@ -102,11 +103,19 @@ class Load:
         self.call_off()
 
     def _watch_cpu(self) -> None:
-        """CPU over the measured time, in cores."""
+        """CPU over the measured time, in cores; on another machine, where the parent cannot look, every sample too."""
         import gevent
+        import psutil
 
+        process = psutil.Process()
         gevent.sleep(max(0.0, (self.orders.lead_in_ns - self.now()) / 1e9))
         start_ns, start_cpu_ns = self.now(), time.process_time_ns()
+        before_ns, before_cpu_ns = start_ns, start_cpu_ns
         while self.now() < self.orders.end_ns:
             gevent.sleep(min(0.25, max(0.001, (self.orders.end_ns - self.now()) / 1e9)))
-            self.cpu = (time.process_time_ns() - start_cpu_ns) / max(1, self.now() - start_ns)
+            now_ns, cpu_ns = self.now(), time.process_time_ns()
+            self.cpu = (cpu_ns - start_cpu_ns) / max(1, now_ns - start_ns)
+            if self.orders.on:
+                busy = (cpu_ns - before_cpu_ns) / max(1, now_ns - before_ns)
+                self.usage.append((now_ns, round(busy, 3), process.memory_info().rss))
+                before_ns, before_cpu_ns = now_ns, cpu_ns

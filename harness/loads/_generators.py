@@ -1,14 +1,8 @@
-"""The parent's side of its generator processes: start them at one moment, watch, and leave nothing running."""
+"""The parent's side of all generator processes: start them at one moment, watch, and leave nothing running."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import selectors
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,33 +10,58 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.core.errors import BadInput, CannotMeasure, Problem
-from harness.loads._orders import READY, STOP, Orders, Report
+from harness.loads._generator_process import GeneratorProcess, Said
+from harness.loads._orders import PING, STOP, Job, Report
+from harness.loads._recorder import read_rows
+from harness.loads._records import Records
+from harness.loads._ssh import GeneratorHost
 
 START_TIMEOUT_S = 60.0
 BEGIN_IN_NS = 300_000_000
 """From the moment when all are ready until the lead-in begins: time for Locust to start its users."""
+PINGS = 5
 LOOK_EVERY_S = 0.25
 GRACE_S = 10.0
-"""How long after its last possible answer a generator may take to write its records."""
+"""How long after its last possible answer a generator may be silent before it has sent its records."""
 CALLED_OFF_S = 20.0
-LOG_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When the lead-in began by this machine's clock, and within how much of each other all generators began (None: they are all here,
+    and have one clock)."""
+
+    begin_ns: int
+    skew_ns: int | None
+
+
+@dataclass(slots=True)
+class Heard:
+    """What generators told at their end, by their number; ``lost`` is the first that ended before it could, with what to do."""
+
+    reports: dict[int, Report] = field(default_factory=dict)
+    records: dict[int, Records] = field(default_factory=dict)
+    lost: CannotMeasure | None = None
 
 
 @dataclass(slots=True)
 class Generators:
-    """Generator processes as a context manager: they are gone when the block is left, however that happens."""
+    """Generator processes as a context manager: they are gone when the block is left, however that happens. ``hosts`` says where each runs
+    (None: here)."""
 
-    orders: Sequence[Orders]
+    jobs: Sequence[Job]
+    hosts: Sequence[GeneratorHost | None]
     folder: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    _lines: list[bytes] = field(default_factory=list)
-    _limit_s: float = 0.0
+    processes: list[GeneratorProcess] = field(default_factory=list)
 
     def __enter__(self) -> Generators:
         try:
-            for orders in self.orders:
-                self.processes.append(self._start(orders))
-                self._lines.append(b"")
+            for job, host in zip(self.jobs, self.hosts, strict=True):
+                number = job.orders.process
+                job.orders.write(self.folder / f"generator-{number}.json")
+                process = GeneratorProcess(job, host, self.folder / f"generator-{number}.log")
+                process.start()
+                self.processes.append(process)
         except BaseException:
             self.end()
             raise
@@ -52,110 +71,129 @@ class Generators:
         self.end()
 
     @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self.processes]
+    def pids_here(self) -> list[int]:
+        """Of the generators on this machine."""
+        return [one.process.pid for one in self.processes if one.host is None]
 
-    def begin(self, clock: Callable[[], int]) -> int:
-        """Wait until all are ready and tell them when the lead-in begins; gives that moment."""
-        self._limit_s = time.monotonic() + START_TIMEOUT_S
-        self._hear(lambda: True, lambda line: line == READY)
-        begin_ns = clock() + BEGIN_IN_NS
-        self._tell(f"{begin_ns}\n")
-        return begin_ns
+    def begin(self, clock: Callable[[], int]) -> Begun:
+        """Meet them, give them their jobs, wait until all are ready, and tell them when the lead-in begins. Raises CannotMeasure where one
+        cannot be started or does not reach the endpoint."""
+        limit_s = time.monotonic() + START_TIMEOUT_S
+        self._each(lambda said: "program" in said.line, limit_s, [one for one in self.processes if one.host is not None])
+        for one in self.processes:
+            one.give_job()
+        self._each(lambda said: "ready" in said.line, limit_s, self.processes)
+        ways_ns = {one.job.orders.process: self._way(one, clock) for one in self.processes if one.host is not None}
+        begin_ns = clock() + BEGIN_IN_NS + max(ways_ns.values(), default=0)
+        sent, after = {}, {}
+        for one in self.processes:
+            number, now = one.job.orders.process, clock()
+            if one.host is None:
+                one.tell([b'{"begin_ns": %d}\n' % begin_ns])
+                continue
+            sent[number], after[number] = now, begin_ns - now - ways_ns[number] // 2
+            one.tell([b'{"begin_in_ns": %d}\n' % after[number]])
+        heard = self._each(lambda said: "begun" in said.line, time.monotonic() + GRACE_S, self.processes, clock)
+        if not sent:
+            return Begun(begin_ns, None)
+        # A line was read somewhere between when it was written here and when its answer came.
+        latest = max([heard[number] + after[number] for number in sent])
+        return Begun(begin_ns, latest - min(sent[number] + after[number] for number in sent))
 
-    def wait(self, until_s: float, look: Callable[[], bool]) -> list[Report]:
+    def wait(self, until_s: float, look: Callable[[], bool]) -> Heard:
         """Wait for the reports until ``until_s`` by the monotonic clock. ``look`` is called about 4 times a second; when it gives False the
-        load is called off: there is nobody to answer any more."""
-        self._limit_s = until_s + GRACE_S
-        heard = self._hear(look, lambda line: "report" in line)
-        return [Report(**json.loads(heard[number])["report"]) for number in sorted(heard)]
-
-    def end(self) -> None:
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # a line that was never read
-                    if pipe is not None:
-                        pipe.close()
-
-    def _start(self, orders: Orders) -> subprocess.Popen[bytes]:
-        path = self.folder / f"generator-{orders.process}.json"
-        orders.write(path)
-        with self._log(orders.process).open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "harness.loads._locust_generator", str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # select() waits to the microsecond; epoll, libev's choice, to the millisecond: sends would be late by half of one.
-                env={
-                    **os.environ,
-                    "GEVENT_BACKEND": "select",
-                    "PYTHONUNBUFFERED": "1",
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
-                start_new_session=True,
-            )
-
-    def _log(self, number: int) -> Path:
-        return self.folder / f"generator-{number}.log"
-
-    def _tell(self, line: str) -> None:
-        for process in self.processes:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):  # it has ended: its silence is told where it is waited for
-                process.stdin.write(line.encode())
-                process.stdin.flush()
-
-    def _hear(self, look: Callable[[], bool], wanted: Callable[[str], bool]) -> dict[int, str]:
-        """A line of each that is ``wanted``. Raises for one that ends, is silent for too long, or cannot use the user's file."""
-        heard: dict[int, str] = {}
-        called_off = False
+        load is called off: there is nobody to answer any more. So it is when a generator is lost. Raises BadInput for a Locust file that
+        cannot be used."""
+        heard = Heard()
+        limit_s, called_off = until_s + GRACE_S, False
         with selectors.DefaultSelector() as selector:
-            for number, process in enumerate(self.processes):
-                assert process.stdout is not None
-                selector.register(process.stdout, selectors.EVENT_READ, number)
-            while len(heard) < len(self.processes):
+            for one in self.processes:
+                selector.register(one.output, selectors.EVENT_READ, one)
+            while selector.get_map():
                 for key, _ in selector.select(LOOK_EVERY_S):
-                    line = self._line(key.data, key.fd)
-                    if line is not None and wanted(line):
-                        heard[key.data] = line
+                    one = key.data
+                    for said in one.read():
+                        self._note(one, said, heard)
+                    limit_s = max(limit_s, time.monotonic() + GRACE_S) if time.monotonic() > until_s else limit_s  # it sends its records
+                    if one.lost is not None or one.job.orders.process in heard.reports:
+                        heard.lost = heard.lost or one.lost
                         selector.unregister(key.fileobj)
-                if not called_off and not look():
-                    called_off = True
-                    self._limit_s = min(self._limit_s, time.monotonic() + CALLED_OFF_S)
-                    self._tell(STOP)
-                if time.monotonic() > self._limit_s and len(heard) < len(self.processes):
-                    late = min(set(range(len(self.processes))) - set(heard))
-                    raise CannotMeasure("a load generator did not end in its time", hint=self._hint(late))
+                if not called_off and (heard.lost is not None or not look()):
+                    called_off, until_s = True, time.monotonic()
+                    limit_s = min(limit_s, until_s + CALLED_OFF_S)
+                    for one in self.processes:
+                        one.tell([STOP])
+                if time.monotonic() > limit_s and selector.get_map():
+                    late = min(selector.get_map().values(), key=lambda key: key.data.job.orders.process).data
+                    heard.lost = heard.lost or late.failed("did not end in its time")
+                    break
         return heard
 
-    def _line(self, number: int, descriptor: int) -> str | None:
-        """The next line of a generator, where it is whole. Raises CannotMeasure when it has ended instead."""
-        data = os.read(descriptor, 1 << 16)
-        if not data:
-            code = self.processes[number].wait()
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise CannotMeasure(f"a load generator ended before its time ({how})", hint=self._hint(number))
-        self._lines[number] += data
-        line, end, rest = self._lines[number].partition(b"\n")
-        if not end:
-            return None
-        self._lines[number] = rest
-        self._check(number, line.decode())
-        return line.decode()
+    def end(self) -> None:
+        for one in self.processes:
+            one.close_stdin()
+        for one in self.processes:
+            one.end()
 
-    def _check(self, number: int, line: str) -> None:
-        """Raises BadInput where a generator says that it cannot use the user's file."""
-        wrong = json.loads(line).get("report", {}).get("bad_input")
-        if wrong:
-            path = Path(self.orders[number].locustfile)
-            raise BadInput(Problem(wrong, path=path, key="measure.load.locust.locustfile", hint=self._hint(number)))
+    def _note(self, one: GeneratorProcess, said: Said, heard: Heard) -> None:
+        orders = one.job.orders
+        self._check(one, said)
+        if "report" not in said.line:
+            return
+        try:
+            names = [str(name) for name in said.line["names"]]  # type: ignore[attr-defined]
+            records = read_rows(said.data, names, one.job.most_rows, orders.process, orders.lead_in_ns, orders.end_ns)
+            heard.reports[orders.process] = Report.of(said.line["report"])  # type: ignore[arg-type]
+        except (ValueError, TypeError, KeyError) as error:
+            one.lost = one.failed(f"sent what cannot be read: {error}")
+            return
+        heard.records[orders.process] = records
 
-    def _hint(self, number: int) -> str:
-        log = self._log(number)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n  ".join([f"{log} says:", *lines]) if lines else f"{log} is empty"
+    def _way(self, one: GeneratorProcess, clock: Callable[[], int]) -> int:
+        """There and back, in ns: the quickest of a few pings."""
+        found = []
+        for _ in range(PINGS):
+            sent = clock()
+            one.tell([PING])
+            found.append(self._each(lambda said: "pong" in said.line, time.monotonic() + GRACE_S, [one], clock).popitem()[1] - sent)
+        return min(found)
+
+    def _each(
+        self,
+        wanted: Callable[[Said], bool],
+        limit_s: float,
+        processes: Sequence[GeneratorProcess],
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> dict[int, int]:
+        """Wait for a wanted message of each; when it was there, by number. Raises for one that is lost or silent."""
+        at: dict[int, int] = {}
+        with selectors.DefaultSelector() as selector:
+            for one in processes:
+                selector.register(one.output, selectors.EVENT_READ, one)
+            while len(at) < len(processes):
+                for key, _ in selector.select(LOOK_EVERY_S):
+                    one, now = key.data, clock()
+                    for said in one.read():
+                        self._check(one, said)
+                        if wanted(said):
+                            at[one.job.orders.process] = now
+                            selector.unregister(key.fileobj)
+                    if one.lost is not None:
+                        raise one.lost
+                if time.monotonic() > limit_s and len(at) < len(processes):
+                    late = next(one for one in processes if one.job.orders.process not in at)
+                    raise late.failed("was not ready in its time")
+        return at
+
+    def _check(self, one: GeneratorProcess, said: Said) -> None:
+        """Raises BadInput where a generator says that it cannot use the user's file, CannotMeasure where it cannot send to the endpoint."""
+        report = said.line.get("report")
+        if not isinstance(report, dict):
+            return
+        orders = one.job.orders
+        if report.get("bad_input"):
+            path, key = Path(orders.locustfile), "measure.load.locust.locustfile"
+            raise BadInput(Problem(str(report["bad_input"]), path=path, key=key, hint=one.log_told()))
+        if report.get("unreached"):
+            where, hint = (f"'{orders.on}'", f"it must be reachable from {orders.on}") if orders.on else ("here", None)
+            raise CannotMeasure(f"{orders.url} is not reached from {where}: {report['unreached']}", hint=hint)

@@ -1,24 +1,28 @@
 """One request and its answer over a kept connection, with the times that count: for generator processes, under gevent.
 
-Sockets are gevent's, answers are parsed by geventhttpclient's parser (llhttp); what lies between a clock read and the kernel is a call.
+Sockets are gevent's, over TLS too, answers are parsed by geventhttpclient's parser (llhttp); what lies between a clock read and the kernel
+is a call.
 """
 
 from __future__ import annotations
 
 import socket as standard
+import ssl as standard_ssl
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from gevent import GreenletExit, socket
+from gevent import GreenletExit, socket, ssl
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
+from harness.kserve import tls
 from harness.loads._records import BAD_ANSWER, CONNECTION, NEVER, OK, TIMEOUT
 
 IDLE_NS = 2_000_000_000
 """A connection that was idle for longer is not used again: servers close idle ones (uvicorn after 5 s), and a request that meets the
 closing fails without any fault of theirs."""
 TRY_S = 2.0
+REACH_S = 10.0
 READ_BYTES = 1 << 16
 """Below the size from which the C library asks the kernel for each block of memory."""
 PEEK = int(standard.MSG_PEEK | standard.MSG_DONTWAIT)
@@ -41,11 +45,28 @@ class Answer:
 
 
 class Connections:
-    """Connections to one address, kept open and used again, the one used last first. How many there are is the caller's business."""
+    """Connections to one address, kept open and used again, the one used last first. How many there are is the caller's business.
 
-    def __init__(self, host: str, port: int) -> None:
+    With ``secure`` they are TLS, verified against ``authorities`` (PEM; empty: the system's).
+    """
+
+    def __init__(self, host: str, port: int, *, secure: bool = False, authorities: str = "") -> None:
+        self.host = host
         self.family, self.address = _answering(host, port)
+        self.context: Any = tls.context(authorities, ssl.create_default_context) if secure else None
         self.idle: list[tuple[socket.socket, int]] = []
+
+    def reach(self) -> str | None:
+        """Open a connection that the load will use. Says in words why there is none."""
+        try:
+            self.idle.append((self._connected(time.monotonic_ns() + round(REACH_S * 1e9)), time.monotonic_ns()))
+        except standard_ssl.SSLError as error:
+            return tls.refusal(error)[0]
+        except TimeoutError:
+            return f"no connection within {REACH_S:.0f} s"
+        except OSError as error:
+            return error.strerror or str(error) or type(error).__name__
+        return None
 
     def ask(self, request: bytes, deadline_ns: int) -> Answer:
         """Send and wait for the whole answer, until the deadline. Nothing is sent twice."""
@@ -98,6 +119,8 @@ class Connections:
             connection.setsockopt(standard.IPPROTO_TCP, standard.TCP_NODELAY, 1)
             connection.settimeout(_left_s(deadline_ns))
             connection.connect(self.address)
+            if self.context is not None:
+                connection = self.context.wrap_socket(connection, server_hostname=self.host)
         except BaseException:
             connection.close()
             raise
@@ -130,7 +153,7 @@ def _left_s(deadline_ns: int) -> float:
 def _is_open(connection: socket.socket) -> bool:
     """Whether the server has neither closed it nor said anything unasked; one call, without waiting."""
     try:
-        connection._sock.recv(1, PEEK)  # gevent's own would wait
+        connection._sock.recv(1, PEEK)  # gevent's own would wait; over TLS it sees whether bytes are there, whatever they mean
     except BlockingIOError:
         return True
     except OSError:

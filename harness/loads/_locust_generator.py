@@ -1,67 +1,118 @@
-"""A generator process: ``python -m harness.loads._locust_generator ORDERS``. Locust runs here and nowhere else.
+"""A generator process: ``python -m harness.loads._locust_generator PARENT``, with the parent's process id, or ``elsewhere`` on another
+machine. Locust runs here and nowhere else.
 
-It says on stdout that it is ready, waits for a line on stdin with the moment to begin (monotonic clock, ns), does what its orders say,
-writes its records, and reports. Locust's environment, runner, users, request event and statistics are what runs; its table is in the log.
+It reads its job from stdin, says on stdout that it is ready, waits to be told when to begin, does what its orders say, and sends its report
+and its records. Locust's environment, runner, users, request event and statistics are what runs; its table is in the log (stderr).
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 FIRST = -20
 """The niceness of what is to send on time."""
+ALARM_S = 120
+"""How long after its last possible answer a generator on another machine may still live, whatever became of its parent."""
 
 
 def main() -> None:
-    out = os.fdopen(os.dup(1), "w", buffering=1)
+    out = os.dup(1)
     os.dup2(2, 1)  # what a Locust file prints belongs to the log
-    from harness.loads._orders import READY, Orders, Report
+    from harness.loads._orders import BEGUN, ELSEWHERE, READY, Job, Report, report_pieces
 
-    orders = Orders.read(Path(sys.argv[1]))
-    _end_with_parent(orders.parent)
+    parent = sys.argv[1]
+    if parent == ELSEWHERE:
+        from harness.core.program import program
+
+        _say(out, [json.dumps({"program": program()}).encode() + b"\n"])
+    else:
+        _end_with_parent(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: it ends its generators
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    _be_on_time(orders.cores)
+    line = _line()
+    if not line:
+        return  # the parent has thought better of it
+    job = Job.read(line, _exactly)
+    _be_on_time(job.orders.cores)
     _allow_connections()
     import locust  # noqa: F401  # first of all: it patches what the rest imports
 
-    from harness.loads._locust_users import ClosedLoop, OpenLoop
+    from harness.loads._locust_users import ClosedLoop, NotReached, OpenLoop
     from harness.loads._own_locustfile import BadLocustfile, OwnLocustfile
 
     try:
-        load = {"open": OpenLoop, "closed": ClosedLoop, "locustfile": OwnLocustfile}[orders.kind](orders)
+        load = {"open": OpenLoop, "closed": ClosedLoop, "locustfile": OwnLocustfile}[job.orders.kind](job)
     except BadLocustfile as error:
         logging.getLogger(__name__).exception("the Locust file cannot be used")
-        out.write(Report(bad_input=str(error)).line())
+        _say(out, report_pieces(Report(bad_input=str(error))))
         return
-    out.write(READY + "\n")
-    line = _first_line()
-    if not line:
+    except NotReached as error:
+        _say(out, report_pieces(Report(unreached=str(error))))
+        return
+    _say(out, [READY])
+    begin_ns = _begin(out)
+    if begin_ns is None:
         return  # the parent has gone, or has thought better of it
+    _say(out, [BEGUN])
+    if parent == ELSEWHERE:
+        signal.alarm((job.orders.end_ns + job.orders.timeout_ns) // 1_000_000_000 + ALARM_S)
     gc.collect()
     gc.freeze()
-    if orders.kind != "locustfile":
+    if job.orders.kind != "locustfile":
         gc.disable()  # what is made for a request forms no cycles; a user's own code may
-    report = load.run(int(line))
-    load.recorder.save(Path(orders.into))
-    out.write(report.line())
+    report = load.run(begin_ns)
+    _say(out, report_pieces(report, list(load.recorder.names), load.recorder.packed()))
 
 
-def _first_line() -> bytes:
-    """Read no more than one line: what follows is for the load."""
-    line = b""
+def _begin(out: int) -> int | None:
+    """Answer pings until told when to begin; that moment on this process's monotonic clock, in ns. None where stdin ends instead."""
+    from harness.loads._orders import PING, PONG
+
+    while line := _line():
+        now_ns = time.monotonic_ns()
+        if line == PING:
+            _say(out, [PONG])
+            continue
+        told = json.loads(line)
+        return int(told["begin_ns"]) if "begin_ns" in told else now_ns + int(told["begin_in_ns"])
+    return None
+
+
+def _say(out: int, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(out, rest) :]
+
+
+def _line() -> bytes:
+    """Read no more than one line: what follows is for others. Empty where stdin ends."""
+    line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
             return b""
         line += byte
-    return line
+    return bytes(line)
+
+
+def _exactly(count: int) -> bytes:
+    found = bytearray()
+    while len(found) < count:
+        piece = os.read(0, min(count - len(found), 1 << 20))
+        if not piece:
+            sys.exit("the job is not whole: the parent has gone, or the connection to it")
+        found += piece
+    return bytes(found)
 
 
 def _be_on_time(cores: tuple[int, ...]) -> None:

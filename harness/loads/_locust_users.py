@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from harness.loads._generating import WIND_UP_S, Load
-from harness.loads._orders import Orders, read_requests
+from harness.loads._orders import Job
 from harness.loads._records import CONNECTION, DROPPED, FAILURES, NEVER, OK
 
 if TYPE_CHECKING:
@@ -22,15 +22,23 @@ NAME = "infer"
 """Of these requests, in Locust's statistics and in the records."""
 
 
-class InferenceLoad(Load):
-    """Prepared requests to a model: what the open and the closed loop share."""
+class NotReached(Exception):
+    """The endpoint cannot be sent to from here; the text says why."""
 
-    def __init__(self, orders: Orders) -> None:
+
+class InferenceLoad(Load):
+    """Prepared requests to a model: what the open and the closed loop share. Raises NotReached where no connection can be made."""
+
+    def __init__(self, job: Job) -> None:
         from harness.loads._http import Connections
 
-        super().__init__(orders)
-        self.requests = read_requests(Path(orders.requests), orders.cuts)
-        self.connections = Connections(orders.host, orders.port)
+        super().__init__(job)
+        orders = job.orders
+        secure = urlsplit(orders.url).scheme == "https"
+        self.requests = job.requests
+        self.connections = Connections(orders.host, orders.port, secure=secure, authorities=orders.authorities)
+        if (orders.on or secure) and (why := self.connections.reach()) is not None:
+            raise NotReached(why)
         self.report: Any = None
 
     def finish(self, environment: Environment) -> None:
@@ -63,13 +71,10 @@ class InferenceLoad(Load):
 class OpenLoop(InferenceLoad):
     """Sends each request when it is due, whatever became of those before: one Locust user that starts a greenlet for each."""
 
-    def __init__(self, orders: Orders) -> None:
-        import numpy as np
-
-        super().__init__(orders)
-        due, bodies = np.load(orders.schedule)
-        self.due: list[int] = due.tolist()
-        self.bodies: list[int] = bodies.tolist()
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.due: list[int] = job.schedule[0].tolist()
+        self.bodies: list[int] = job.schedule[1].tolist()
         self.waiting: deque[tuple[int, int]] = deque()
         self.in_use = 0
 
@@ -149,10 +154,10 @@ class OpenLoop(InferenceLoad):
 class ClosedLoop(InferenceLoad):
     """Locust users that each send the next request when they have the answer to the one before."""
 
-    def __init__(self, orders: Orders) -> None:
-        super().__init__(orders)
-        self.turn = orders.process
-        self.left = orders.users
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.turn = job.orders.process
+        self.left = job.orders.users
 
     def environment(self) -> Environment:
         import gevent

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness.loads._records import Records
 
 FIELDS = ("due_ns", "taken_ns", "sent_ns", "first_byte_ns", "last_byte_ns", "status", "body", "name")
+ROW_BYTES = 8 * len(FIELDS)
 
 
 class Recorder:
@@ -28,19 +30,27 @@ class Recorder:
     def __len__(self) -> int:
         return len(self.rows) // len(FIELDS)
 
-    def save(self, path: Path) -> None:
-        rows = (
-            np.frombuffer(self.rows, dtype=np.int64).reshape(-1, len(FIELDS)) if self.rows else np.empty((0, len(FIELDS)), dtype=np.int64)
-        )
-        np.savez(path, rows=rows, names=np.array(list(self.names), dtype=np.str_))
+    def packed(self) -> bytes:
+        """All rows, little-endian and deflated: they may go over a network."""
+        return zlib.compress(np.frombuffer(self.rows, dtype=np.int64).astype("<i8").tobytes() if self.rows else b"", 1)
 
 
-def read_rows(path: Path, process: int, lead_in_ns: int, end_ns: int) -> Records:
-    """The requests of one generator; those of the lead-in, and those that began after the end, are not counted."""
-    with np.load(path, allow_pickle=False) as file:
-        rows, names = file["rows"], tuple(str(name) for name in file["names"])
-    columns = dict(zip(FIELDS, rows.T, strict=True))
-    due = columns["due_ns"]
+def read_rows(packed: bytes, names: Sequence[str], most: int, process: int, lead_in_ns: int, end_ns: int) -> Records:
+    """The requests of one generator; those of the lead-in, and those that began after the end, are not counted.
+
+    Raises ValueError where these are no records, or more than ``most``.
+    """
+    opened = zlib.decompressobj()
+    try:
+        plain = opened.decompress(packed, most * ROW_BYTES + 1)
+    except zlib.error as error:
+        raise ValueError(f"its records cannot be read: {error}") from error
+    if not opened.eof or len(plain) % ROW_BYTES:
+        raise ValueError("its records are not whole, or more than it was asked for")
+    columns = dict(zip(FIELDS, np.frombuffer(plain, dtype="<i8").astype(np.int64).reshape(-1, len(FIELDS)).T, strict=True))
+    due, name = columns["due_ns"], columns["name"]
+    if due.size and (name.min() < 0 or name.max() >= len(names)):
+        raise ValueError("its records name requests that it does not know")
     return Records(
         due_ns=due,
         taken_ns=columns["taken_ns"],
@@ -50,7 +60,7 @@ def read_rows(path: Path, process: int, lead_in_ns: int, end_ns: int) -> Records
         status=columns["status"].astype(np.int16),
         body=columns["body"].astype(np.int32),
         process=np.full(due.size, process, dtype=np.int16),
-        name=columns["name"].astype(np.int16),
+        name=name.astype(np.int16),
         counted=(due >= lead_in_ns) & (due < end_ns),
-        names=names,
+        names=tuple(names),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -55,3 +56,14 @@ class Watch:
         if self._begun:
             self.samples.append(Usage(at_ns, server_cpu, server_rss, generator_cpu, generator_rss))
         self._begun = True
+
+
+def with_reported(samples: Iterable[Usage], reported: Sequence[Sequence[tuple[int, float, int]]]) -> list[Usage]:
+    """The samples with what generators on other machines report of themselves added: of each the last report before a sample. ``reported``
+    are times on the samples' clock, cores and resident bytes, each in order."""
+    found = []
+    for one in samples:
+        last = [reports[at - 1] for reports in reported if (at := bisect_right(reports, one.at_ns, key=lambda report: report[0]))]
+        cpu = round(one.generator_cpu + sum(cores for _, cores, _ in last), 3)
+        found.append(replace(one, generator_cpu=cpu, generator_rss_bytes=one.generator_rss_bytes + sum(rss for _, _, rss in last)))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import WithJsonSchema
 
 from harness.core.errors import BadInput, Problem
@@ -13,6 +13,7 @@ from harness.core.plugin import Options, SourceFiles
 from harness.core.scenario import Count, Duration, Rate, quantity_of, quantity_pattern
 from harness.core.units import Unit, spellings_of
 from harness.loads._load_shapes import Arrivals, Ramp, Spike, Stretch, with_spike
+from harness.loads._ssh import GeneratorHost, an_address
 
 if TYPE_CHECKING:
     from harness.core.plugin import Driven, LoadJob
@@ -21,6 +22,7 @@ DEFAULT_PER_S = 100.0
 TIME_SCHEMA = {"type": "string", "pattern": quantity_pattern(*spellings_of(Unit.NANOSECONDS)), "examples": ["2 s", "0 s"]}
 MaybeNoTime = Annotated[float, quantity_of(Unit.NANOSECONDS, "2 s"), Field(ge=0), WithJsonSchema(TIME_SCHEMA)]
 """A time that may be 0."""
+GENERATORS_SCHEMA = {"type": "array", "items": {"anyOf": [{"type": "string"}, GeneratorHost.model_json_schema()]}}
 
 
 class Locust(Options):
@@ -54,8 +56,20 @@ class Locust(Options):
     connections: Annotated[Count, Field(le=10_000)] = Field(
         256, description="Most requests in flight at a rate; further ones wait, and their latency goes on."
     )
-    processes: Annotated[Count, Field(le=64)] = Field(1, description="Generator processes, which share the schedule or the users.")
-    locustfile: str | None = Field(None, description="With users: a Locust file of your own, relative to the scenario.")
+    processes: Annotated[Count, Field(le=64)] = Field(
+        1, description="Generator processes on each machine that sends, which share the schedule or the users."
+    )
+    generators: Annotated[tuple[GeneratorHost, ...], WithJsonSchema(GENERATORS_SCHEMA)] = Field(
+        (),
+        description="Other machines that send instead of this one, by ssh: [edge-1, {host: me@edge-2, python: /opt/harness/bin/python}].",
+    )
+    server_host: Annotated[str, AfterValidator(an_address)] | None = Field(
+        None,
+        description="Where the server of each launch listens: an address of this machine that generators reach, not 127.0.0.1.",
+    )
+    locustfile: str | None = Field(
+        None, description="A Locust file of your own, relative to the scenario, with 'users' or a LoadTestShape in the file."
+    )
     requests_limit: Annotated[Count, Field(le=20_000_000)] = Field(1_000_000, description="No load sends more requests than this.")
     allow_host: str | None = Field(None, description="The one host beside this machine that may be sent to.")
 
@@ -64,18 +78,21 @@ class Locust(Options):
         said = [name for name in ("rate", "ramp", "steps", "users") if getattr(self, name) not in (None, ())]
         if len(said) > 1:
             raise ValueError(f"'{said[0]}' and '{said[1]}' both say how much is sent: keep one")
-        if self.locustfile is not None and self.users is None:
-            raise ValueError("a Locust file's users wait for their answers: say how many with 'users', and no rate")
+        if self.locustfile is not None and said not in ([], ["users"]):
+            raise ValueError("a Locust file's users wait for their answers: say how many with 'users' or a LoadTestShape, and no rate")
         if self.spike is not None:
             self._check_spike(self.spike)
-        if self.users is None and (count := sum(stretch.expected for stretch in self.curve())) > self.requests_limit:
+        names = [one.host for one in self.generators]
+        if len(set(names)) < len(names):
+            raise ValueError("a host is named twice in 'generators': 'processes' says how many there are on each")
+        if not self.is_closed and (count := sum(stretch.expected for stretch in self.curve())) > self.requests_limit:
             raise ValueError(
                 f"this is about {count:,.0f} requests, and 'requests_limit' is {self.requests_limit:,}: shorten 'duration' or raise it"
             )
         return self
 
     def _check_spike(self, spike: Spike) -> None:
-        if self.ramp is not None or self.steps or self.users is not None:
+        if self.ramp is not None or self.steps or self.is_closed:
             raise ValueError("a 'spike' is of one rate: write 'rate: 100 /s' with it")
         if spike.at + spike.lasts >= self.duration:
             raise ValueError("the 'spike' ends after 'duration': leave time in which the server can recover")
@@ -85,9 +102,18 @@ class Locust(Options):
         return SourceFiles(code=() if self.locustfile is None else (scenario_folder / self.locustfile,))
 
     @property
+    def is_closed(self) -> bool:
+        """Whether users send, who wait for their answers: so many, or as a Locust file's LoadTestShape says."""
+        return self.users is not None or self.locustfile is not None
+
+    @property
+    def comes_from_elsewhere(self) -> bool:
+        return bool(self.generators)
+
+    @property
     def per_s(self) -> float | None:
         """The one rate of an open loop; None for a closed one, and where the rate changes but for a spike."""
-        if self.users is not None or self.ramp is not None or self.steps:
+        if self.is_closed or self.ramp is not None or self.steps:
             return None
         return DEFAULT_PER_S if self.rate is None else self.rate
 
@@ -99,7 +125,7 @@ class Locust(Options):
     def curve(self) -> tuple[Stretch, ...]:
         """The rate over the lead-in and the measured time; empty for users."""
         duration = round(self.duration)
-        if self.users is not None:
+        if self.is_closed:
             return ()
         if self.ramp is not None:
             measured: tuple[Stretch, ...] = (Stretch(duration, self.ramp.start, self.ramp.to),)

@@ -23,13 +23,9 @@ class Capacity(Options):
     queries: ClassVar[int] = 1
 
     def of_run(self, run: Run, batch_size: int) -> float | Absent:
-        """The highest rate that kept the promises; see engine/find_capacity."""
-        return _served.of_load(
-            "capacity",
-            run,
-            _figure,
-            "no rate kept the promises, or the generator could not send faster, or 'measure.capacity' is not asked for",
-        )
+        """The highest rate that kept the promises; see engine/find_capacity. A lower bound is told as the reason of an absent one."""
+        note = "" if run.served is None else run.served.capacity_note
+        return _served.of_load("capacity", run, _figure, note or "'measure.capacity' is not asked for")
 
     def log_ratio(self, baseline: Run, candidate: Run, batch_size: int) -> float | Absent:
         """The log ratio of both launches' figures."""

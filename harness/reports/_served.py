@@ -36,8 +36,8 @@ class LoadRow:
 
     @property
     def broken_told(self) -> str:
-        """``3 (2 timeout, 1 503)``."""
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.load.failed.items(), key=lambda item: -item[1]))
+        """``3 (timeout: 2, 503: 1)``."""
+        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in sorted(self.load.failed.items(), key=lambda item: -item[1]))
         return f"{self.broken:,}" + (f" ({kinds})" if kinds else "")
 
     @property
@@ -56,7 +56,7 @@ class LoadRow:
 
 @dataclass(frozen=True, slots=True)
 class ServedView:
-    """One trial's loads as the page shows them. ``told`` says in one sentence what was sent."""
+    """One trial's loads as the page shows them. ``told`` says in one sentence what was sent; ``notes`` why launches have no capacity."""
 
     trial: TrialRecord
     told: str
@@ -64,6 +64,7 @@ class ServedView:
     course: Drawing | None
     capacity: Drawing | None
     steps: tuple[CapacityStep, ...]
+    notes: tuple[str, ...]
 
 
 def served_views(result: RunResult) -> list[ServedView]:
@@ -80,17 +81,25 @@ def served_views(result: RunResult) -> list[ServedView]:
                     course=_course(trial, number) if number < CHARTS else None,
                     capacity=_capacity(trial, number) if number < CHARTS else None,
                     steps=_middle(trial.served[-1]).capacity,
+                    notes=tuple(
+                        f"{arm.arm} {number} has no capacity: {load.capacity_note}."
+                        for arm in trial.served
+                        for number, load in enumerate(arm.loads, 1)
+                        if load.capacity_note
+                    ),
                 )
             )
     return views
 
 
 def load_told(load: LoadRun) -> str:
-    """What was sent, and from when latency counts."""
+    """What was sent and from where, and from when latency counts."""
     own = f", by the Locust file {load.locustfile}" if load.locustfile else ""
+    own += _sent_from(load)
     if load.kind == "closed":
+        who = load.arrivals if load.users is None else f"{load.users} users"
         return (
-            f"Closed loop: {load.users} users, each of whom sends again when its answer has come{own}. Latency counts from the send: a "
+            f"Closed loop: {who}, each of whom sends again when its answer has come{own}. Latency counts from the send: a "
             "server that stalls stops its users too, so these latencies flatter it."
         )
     rate = "" if load.rate_per_s is None else f" at {format_value(load.rate_per_s, Unit.PER_SECOND)}"
@@ -98,6 +107,14 @@ def load_told(load: LoadRun) -> str:
         f"Open loop: {load.arrivals} arrivals{rate}, the same for both arms{own}. Latency counts from when a request was due, whether or "
         "not it could be sent then."
     )
+
+
+def _sent_from(load: LoadRun) -> str:
+    """Which other machines sent, and how nearly at once they began."""
+    if not load.generator_hosts:
+        return ""
+    skew = "" if load.start_skew_ns is None else f" (begun within {format_value(load.start_skew_ns, Unit.NANOSECONDS)} of each other)"
+    return f", sent from {', '.join(load.generator_hosts)}{skew}"
 
 
 def _middle(arm: ServedArm) -> LoadRun:

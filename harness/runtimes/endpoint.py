@@ -81,12 +81,16 @@ class EndpointRuntime(Options):
 
     @contextmanager
     def open(self, artifact: ModelArtifact, device: Device) -> Iterator[Session]:
-        """Connect. Raises CannotMeasure when the model is not ready there."""
+        """Connect. Raises CannotMeasure when the model is not ready there, or is not to be trusted."""
         from harness.kserve import endpoint_file
-        from harness.kserve.client import Client
+        from harness.kserve.client import Client, Untrusted
 
         with Client(endpoint_file.read(artifact.path), self.timeout / 1e9) as client:
-            if not client.ready():
+            try:
+                ready = client.ready()
+            except Untrusted as error:
+                raise CannotMeasure(str(error), hint=error.hint) from error
+            if not ready:
                 raise CannotMeasure(f"{client.endpoint.url} does not say that its model '{client.endpoint.model}' is ready")
             yield RemoteSession(artifact, client)
 

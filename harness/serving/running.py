@@ -12,7 +12,7 @@ from harness.core.errors import BadInput, CannotMeasure, Problem
 from harness.core.plugin import Options, RunningServer
 from harness.core.serving import Deployment, Endpoint, ServerCounters
 from harness.kserve import endpoint_file
-from harness.kserve.client import Client, Refused, Unreachable
+from harness.kserve.client import Client, Refused, Unreachable, Untrusted
 from harness.serving import _counters
 
 ASKED_TIMEOUT_S = 5.0
@@ -75,9 +75,12 @@ class Running(Options):
             hint = "serve it by 'server: embedded', or take the model from 'endpoint:'"
             raise CannotMeasure(f"'running' starts no server, and this artifact is {deployment.artifact.format}", hint=hint)
         endpoint = endpoint_file.read(deployment.artifact.path)
-        server = RemoteServer(endpoint, self._metrics(), self.health)
-        with Client(endpoint, ASKED_TIMEOUT_S) as client:
-            ready = client.ready()
+        server = RemoteServer(endpoint, self._metrics(endpoint), self.health)
+        try:
+            with Client(endpoint, ASKED_TIMEOUT_S) as client:
+                ready = client.ready()
+        except Untrusted as error:
+            raise CannotMeasure(str(error), hint=error.hint) from error
         if (wrong := server.trouble()) is not None:
             raise CannotMeasure(wrong, hint="start the server, or correct 'model.endpoint'; its health path is set by 'health:'")
         if not ready:
@@ -87,14 +90,17 @@ class Running(Options):
             raise CannotMeasure(message, hint="name a metrics page of Triton or of this program's own server, or leave 'metrics_url' out")
         yield server
 
-    def _metrics(self) -> tuple[Endpoint, str] | None:
+    def _metrics(self, endpoint: Endpoint) -> tuple[Endpoint, str] | None:
+        """Its page, asked with the endpoint's authorities; with its headers only where it is the very same place."""
         if self.metrics_url is None:
             return None
         parts = urlsplit(self.metrics_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             hint = "write 'metrics_url: http://host:port/metrics'"
             raise BadInput(Problem(f"'{self.metrics_url}' is not a URL", key="server.running.metrics_url", hint=hint))
-        return Endpoint(f"{parts.scheme}://{parts.netloc}", ""), parts.path or "/metrics"
+        url = f"{parts.scheme}://{parts.netloc}"
+        headers = endpoint.headers if url == endpoint.url else ()
+        return Endpoint(url, "", authorities=endpoint.authorities, headers=headers), parts.path or "/metrics"
 
 
 PLUGIN = Running

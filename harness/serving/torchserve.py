@@ -28,6 +28,7 @@ from harness.serving._torchserve_handler import COUNTERS
 
 HANDLER = Path(__file__).with_name("_torchserve_handler.py")
 ASKED_TIMEOUT_S = 5.0
+LOOPBACK = ("127.0.0.1", "localhost")
 SETTLE_S = 0.5
 """What a worker printed last comes through a thread of its own, a little after the news that it has ended."""
 
@@ -104,6 +105,11 @@ class TorchServe(Options):
         artifact = deployment.artifact
         if artifact.format not in self.accepts:
             raise CannotMeasure(f"TorchServe is given {' or '.join(self.accepts)} here; this artifact is {artifact.format}")
+        if deployment.host not in LOOPBACK:
+            told = (
+                f"TorchServe would take orders from all who reach {deployment.host}: its management has no password and loads any model"
+            )
+            raise CannotMeasure(told, hint="serve it on 127.0.0.1, with a proxy before /v2 where others are to reach it")
         if deployment.device != "cpu":
             raise CannotMeasure(f"TorchServe is started for a CPU only, and '{deployment.device}' was asked for")
         if deployment.runtime.options:

@@ -214,6 +214,26 @@ def test_a_built_in_plugin_enters_by_a_version_of_its_own(project, monkeypatch):
     assert differs == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("plugin", "file"),
+    [
+        ("serving/embedded.py", "server/batching.py"),
+        ("serving/embedded.py", "kserve/codec.py"),
+        ("serving/triton.py", "serving/_triton_model.py"),
+        ("loads/locust.py", "loads/_locust_users.py"),
+    ],
+)
+def test_the_programs_that_a_plugin_starts_are_part_of_its_version(monkeypatch, plugin, file):
+    """The embedded server and the generators are started, not imported: another batching is another server."""
+    plain, changed = content.plugin_digest.__wrapped__, plugins.PACKAGE / file
+    before = plain(plugins.PACKAGE / plugin)
+    code_text = content.code_text
+    monkeypatch.setattr(content, "code_text", lambda path: code_text(path) + ("\nchanged = True" if path == changed else ""))
+    assert plain(plugins.PACKAGE / plugin) != before
+    monkeypatch.setattr(content, "code_text", lambda path: code_text(path) + ("\nchanged = True" if "engine" in path.parts else ""))
+    assert plain(plugins.PACKAGE / plugin) == before  # what the engine decides is told by BUILD
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_same_project_in_another_folder_has_the_same_keys(project, tmp_path, recipe):
     elsewhere = code_project(tmp_path / "far" / "away")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -50,12 +51,39 @@ def test_a_server_that_breaks_the_lowest_rate_has_none():
     told = found(capacity=10.0)
     assert told.per_s is None
     assert "p99 is" in told.steps[0].reason
+    assert "the lowest rate that was tried, 20.0 /s, did not keep the promises" in told.note
 
 
-def test_where_the_generator_gives_up_first_nothing_is_claimed():
+def test_where_the_generator_gives_up_first_the_lower_bound_is_told_and_no_capacity():
     told = found(capacity=50_000.0, most_sent=300.0)
     assert told.per_s is None
     assert "did not keep its schedule" in told.steps[-1].reason
+    assert max(step.rate_per_s for step in told.steps if step.kept) == 160
+    assert told.note.startswith("at least 160 /s, which kept the promises; at 320 /s the generator could not keep its schedule")
+
+
+def test_a_lower_bound_is_the_highest_rate_kept_also_between_two_doublings():
+    """The search has seen the server break at 640 /s, and the generator cannot send at the rates between: a bound from below is left."""
+
+    class Gap(FakeLoad):
+        def drive(self, job):
+            driven = super().drive(job)
+            doubt = "busy" if 330 < self.rate < 640 else None
+            return replace(driven, load=replace(driven.load, doubt=doubt))
+
+    server, seeds = FakeServer(500.0), iter(range(10_000))
+
+    def drive(rate, duration_ns):
+        job = SimpleNamespace(seed=next(seeds), server=server, records_as="requests.npz")
+        return Gap().at_rate(rate, duration_ns).drive(job)
+
+    told = find_capacity(drive, CapacitySearch(20, 5_000, 4 * SECOND, 3, 0.05), (P99, NOTHING_BROKEN))
+    assert told.per_s is None and told.note.startswith("at least 320 /s, which kept the promises; at 453 /s the generator")
+
+
+def test_a_generator_that_cannot_send_the_lowest_rate_shows_nothing():
+    told = found(capacity=50_000.0, most_sent=1.0)
+    assert told.per_s is None and told.note.startswith("at 20.0 /s the generator could not keep its schedule")
 
 
 def test_broken_requests_break_the_promise():

@@ -190,6 +190,26 @@ def test_errors_are_results_and_no_failure(place):
     assert run.served.failed == {"503": 12}
 
 
+def test_a_server_listens_where_the_load_says_and_else_on_this_machine_alone(place):
+    @dataclasses.dataclass
+    class Placed(FakeLoad):
+        server_host: str | None = None
+        comes_from_elsewhere: bool = True
+
+    for load in (FakeLoad(), Placed(), Placed(server_host="10.0.0.5")):
+        place.load = load
+        place.launch(candidate=place.subject("new"))
+    assert [deployment.host for deployment in place.serving["new"].deployed] == ["127.0.0.1", "127.0.0.1", "10.0.0.5"]
+
+
+def test_where_the_generator_gives_up_the_search_the_run_says_what_was_shown(place):
+    place.serving["new"].server.capacity, place.load.most_sent = 50_000.0, 300.0
+    search = CapacitySearch(50, 4_000, 3 * SECOND, 1, 0.05)
+    served = place.launch(candidate=place.subject("new", capacity=search))["candidate"].served
+    assert served.capacity_per_s is None and served.capacity[-1].kept is False
+    assert served.capacity_note.startswith("at least 200 /s, which kept the promises; at 400 /s the generator could not keep")
+
+
 def test_a_capacity_is_looked_for_on_the_same_server(place):
     search = CapacitySearch(50, 4_000, 3 * SECOND, 3, 0.05)
     run = place.launch(candidate=place.subject("new", capacity=search))["candidate"]

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ ANSWER = (
     % (len(HEAD), len(BODY))
 ) + BODY
 BROKEN = b'HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"error":"busy"}'
+UNKNOWN = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 NO_MODEL = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\n\r\nwelcome"
 
 
@@ -31,10 +33,11 @@ class FakeServer:
 
     Times are in ms. ``service`` is how long each answer takes, all at once (no queue) unless ``one_by_one``; every ``tail_every``-th takes
     four times as long. Each n-th request gets a 503 (``fail_every``), a page that is no answer (``nonsense_every``), or nothing at all
-    (``silent_every``). After ``die_after`` requests it ends. Connections idle for ``close_idle`` are closed.
+    (``silent_every``). After ``die_after`` requests it ends. Connections idle for ``close_idle`` are closed. ``certificate`` is a file with
+    a key and a certificate: it speaks TLS. ``wants`` is a header's line without which a request is answered with 401.
     """
 
-    def __init__(self, **options: float | bool) -> None:
+    def __init__(self, **options: float | bool | str) -> None:
         self.options = options
         self.killed = False
 
@@ -55,7 +58,7 @@ class FakeServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint(f"http://127.0.0.1:{self.port}", "net")
+        return Endpoint(f"http{'s' if 'certificate' in self.options else ''}://127.0.0.1:{self.port}", "net")
 
     def pids(self) -> tuple[int, ...]:
         return (self.process.pid,)
@@ -106,16 +109,16 @@ class Protocol(asyncio.Protocol):
             if len(self.buffer) < end + 4 + length:
                 return
             self.buffer = self.buffer[end + 4 + length :]
-            self.request()
+            self.request(head)
 
-    def request(self) -> None:
+    def request(self, head: bytes) -> None:
         Protocol.count += 1
         number, options, loop = Protocol.count, self.options, asyncio.get_running_loop()
         if options.die_after and number > options.die_after:
             os._exit(9)
         if options.silent_every and number % options.silent_every == 0:
             return
-        answer = ANSWER
+        answer = ANSWER if options.wants.lower().encode() in head else UNKNOWN
         if options.fail_every and number % options.fail_every == 0:
             answer = BROKEN
         if options.nonsense_every and number % options.nonsense_every == 0:
@@ -138,7 +141,11 @@ class Protocol(asyncio.Protocol):
 
 
 async def serve(options: argparse.Namespace) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(options), "127.0.0.1", 0, backlog=1024)
+    context = None
+    if options.certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(options.certificate)
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(options), "127.0.0.1", 0, backlog=1024, ssl=context)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
@@ -151,6 +158,8 @@ def main() -> None:
     for name in ("fail-every", "nonsense-every", "silent-every", "die-after", "tail-every"):
         parser.add_argument(f"--{name}", type=int, default=0)
     parser.add_argument("--one-by-one", action="store_true")
+    parser.add_argument("--certificate", default="")
+    parser.add_argument("--wants", default="")
     asyncio.run(serve(parser.parse_args()))
 
 

@@ -2,13 +2,15 @@
 
 ``python tests/fakes/remote_model.py --model net`` prints its port. It has ``/v2/health/ready``, the model's ready and metadata, infer, and
 with ``--metrics`` a Prometheus page of Triton's names. ``--seed`` is what a redeployment would change. ``--silent-metadata`` lists no
-tensors.
+tensors. ``--certificate`` is a file with a key and a certificate: it speaks TLS. ``--wants`` is an Authorization header without which it
+answers with 401, and says what it was sent instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ def remote_model(*flags):
     """The server's URL for as long as the block lasts."""
     process = subprocess.Popen([sys.executable, str(Path(__file__)), *map(str, flags)], stdout=subprocess.PIPE)
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield f"http{'s' if '--certificate' in flags else ''}://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.kill()
         process.wait()
@@ -46,6 +48,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         return
+
+    def parse_request(self):
+        """Refuse who may not ask, before anything else is looked at."""
+        if not super().parse_request():
+            return False
+        if self.options.wants and self.headers.get("Authorization") != self.options.wants:
+            self._json(401, {"error": f"not let in: {self.headers.get('Authorization')}"})
+            self.wfile.flush()
+            self.close_connection = True  # its body is not read
+            return False
+        return True
 
     def do_GET(self):
         model, versioned = f"/v2/models/{self.options.model}", f"/v2/models/{self.options.model}/versions/{self.options.version}"
@@ -91,10 +104,16 @@ def main():
     parser.add_argument("--model", default="net")
     parser.add_argument("--version", default="1")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--certificate")
+    parser.add_argument("--wants")
     for flag in ("--metrics", "--silent-metadata", "--fail"):
         parser.add_argument(flag, action="store_true")
     Handler.options = parser.parse_args()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if Handler.options.certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(Handler.options.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

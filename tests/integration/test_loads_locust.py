@@ -20,7 +20,6 @@ from fakes.processes import Watch
 
 from harness.core.errors import BadInput, CannotMeasure
 from harness.core.plugin import LoadJob
-from harness.core.serving import Endpoint
 from harness.kserve.codec import encode_request
 from harness.loads._records import CONNECTION, DROPPED, NEVER, read_records
 from harness.loads.locust import Locust
@@ -31,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="Locust is not installed"),
 ]
 MS = 1_000_000
+S = 1_000 * MS
 
 
 def load(**options):
@@ -325,16 +325,6 @@ def test_another_machine_is_sent_to_only_where_the_scenario_names_it(bench):
     assert generators() == []
 
 
-def test_https_is_a_gap_that_is_told(bench):
-    class Secure(FakeServer):
-        @property
-        def endpoint(self):
-            return Endpoint("https://127.0.0.1:1", "net")
-
-    with Secure() as server, pytest.raises(CannotMeasure, match="plain HTTP"):
-        bench.drive(server, load(rate="50 /s"))
-
-
 MINE = """
 from locust import FastHttpUser, HttpUser, constant, events, task
 
@@ -380,6 +370,62 @@ def test_a_locust_file_of_ones_own_runs_as_it_is_and_its_requests_are_told_by_na
     assert f"my own listener {url}" in bench.records[0].with_name("generator-0.log").read_text()
 
 
+STEPS = """
+from locust import FastHttpUser, LoadTestShape, constant, task
+
+class Mine(FastHttpUser):
+    wait_time = constant(0)
+
+    @task
+    def ask(self):
+        self.client.post("/v2/models/net/infer", data=b"1234", name="mine")
+
+class Steps(LoadTestShape):
+    def tick(self):
+        at = self.get_run_time()
+        return None if at > 3.5 else (2, 10) if at < 2 else (6, 10)
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_load_test_shape_says_how_many_users_there_are_and_when_the_load_ends(bench, processes):
+    (bench.folder / "mine.py").write_text(STEPS, encoding="utf-8")
+    with FakeServer(service=50) as server:
+        told = bench.drive(server, load(locustfile="mine.py", duration="20 s", ramp_up="1 s", processes=processes)).load
+    records = bench.read()
+    assert (told.kind, told.users, told.rate_per_s, told.drift, told.locustfile) == ("closed", None, None, None, "mine.py")
+    assert told.arrivals.startswith("users as the LoadTestShape Steps asks for them, at most 6 at a time, which ended the load after ")
+    assert told.failed == {} and told.doubt is None
+    in_flight = [int(((records.sent_ns <= at) & (records.last_byte_ns > at)).sum()) for at in (0.9 * S, 2.5 * S, 4.4 * S)]
+    assert in_flight[0] <= 2 and in_flight[1] <= 2 < in_flight[2] <= 6  # its clock stands still in the lead-in
+    assert 3.4 * S < records.last_byte_ns.max() < 7 * S
+    assert set(records.process.tolist()) == set(range(processes))
+
+
+def test_a_load_test_shape_is_bounded_by_the_duration(bench):
+    (bench.folder / "mine.py").write_text(STEPS.replace("None if at > 3.5 else ", ""), encoding="utf-8")
+    with FakeServer(service=20) as server:
+        told = bench.drive(server, load(locustfile="mine.py", duration="1500 ms", ramp_up="0 s")).load
+    assert told.arrivals == "users as the LoadTestShape Steps asks for them, at most 2 at a time"
+    assert bench.read().due_ns.max() < 2.5 * S
+
+
+@pytest.mark.parametrize(
+    ("tick", "why"),
+    [
+        ("raise KeyError('stage')", "KeyError: 'stage'"),
+        ("return (20_000, 100)", "it asks for 20,000 users, and 0 to 10,000 are possible"),
+        ("return 5", "TypeError"),
+    ],
+)
+def test_a_load_test_shape_that_cannot_be_followed_makes_the_load_no_evidence(bench, tick, why):
+    head, _, _ = STEPS.partition("        at = ")
+    (bench.folder / "mine.py").write_text(f"{head}        {tick}\n", encoding="utf-8")
+    with FakeServer() as server:
+        told = bench.drive(server, load(locustfile="mine.py", duration="5 s")).load
+    assert told.doubt.startswith("its LoadTestShape Steps could not be followed: ") and why in told.doubt
+
+
 def test_a_task_that_raises_makes_the_load_no_evidence(bench):
     text = """
         from locust import FastHttpUser, constant, task
@@ -404,7 +450,7 @@ def test_a_task_that_raises_makes_the_load_no_evidence(bench):
         ("x = 1", "has no user class"),
         (
             "from locust import FastHttpUser as F, LoadTestShape as L\nclass U(F): pass\nclass S(L):\n    def tick(self): pass",
-            "has a LoadTestShape, which is not used here",
+            "has a LoadTestShape, and the scenario has 'users'",
         ),
     ],
 )
@@ -413,6 +459,12 @@ def test_a_locust_file_that_cannot_be_used_is_told_with_its_path(bench, text, to
         bench.drive(server, own(bench, text))
     assert told in str(caught.value) and str(bench.folder / "mine.py") in str(caught.value)
     assert generators() == []
+
+
+def test_a_locust_file_without_a_shape_needs_users(bench):
+    (bench.folder / "mine.py").write_text("from locust import FastHttpUser as F\nclass U(F): pass", encoding="utf-8")
+    with FakeServer() as server, pytest.raises(BadInput, match="has no LoadTestShape, and the scenario has no 'users'"):
+        bench.drive(server, load(locustfile="mine.py"))
 
 
 def test_a_locust_file_that_is_not_there_is_told_before_anything_starts(bench):

@@ -77,6 +77,7 @@ def test_what_torchserve_cannot_do_is_refused_before_it_is_started(tmp_path):
     artifact = onnx_artifact(tmp_path / "model")
     refused = [
         ({"device": "cuda"}, CannotMeasure, "for a CPU only, and 'cuda' was asked for"),
+        ({"host": "10.0.0.5"}, CannotMeasure, "take orders from all who reach 10.0.0.5: its management has no password"),
         ({"runtime": PluginRef(name="onnxruntime", options={"optimization": "none"})}, BadInput, "options \\(optimization\\) do not reach"),
     ]
     for index, (changes, error, said) in enumerate(refused):

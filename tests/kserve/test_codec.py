@@ -50,6 +50,18 @@ def test_whole_numbers_and_truth_values_come_back_from_json(values):
     assert read.dtype == values.dtype and np.array_equal(read, values)
 
 
+@pytest.mark.parametrize(
+    ("data", "fits"), [([2**63, 0], True), ([1, 2**64 - 1], True), ([2**63, 0.0], False), ([2**63, -1], False), ([2**64, 0], False)]
+)
+def test_the_largest_whole_numbers_come_back_beside_small_ones_and_nothing_else_does(data, fits):
+    body = json.dumps({"inputs": [{"name": "x", "datatype": "UINT64", "shape": [2], "data": data}]}).encode()
+    if fits:
+        assert decode_request(body, None).inputs["x"].tolist() == data
+    else:
+        with pytest.raises(BadMessage):
+            decode_request(body, None)
+
+
 @given(arrays.arrays(np.float32, (2, 3), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_floats_come_back_exactly_from_json(values):
     message = encode_response("m", {"y": values}, {"y": False})

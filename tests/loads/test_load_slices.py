@@ -39,6 +39,19 @@ def test_offline_times_the_block_as_a_whole_and_no_single_query(system, clock):
     assert (taken.started_ns, taken.duration_ns, taken.queries) == (1_000, 390, 3)
 
 
+def test_offline_hands_all_queries_over_at_once_where_a_session_computes_several(clock):
+    handed = []
+
+    def run_many(batches):
+        handed.append(list(batches))
+        clock.spend(70)
+
+    taken = Offline().take_slice_of_all(run_many, [1, 2, 3], 7, clock)
+    assert handed == [[1, 2, 3, 1, 2, 3, 1]]
+    assert (taken.started_ns, taken.duration_ns, taken.queries, taken.latencies_ns) == (1_000, 70, 7, ())
+    assert clock.reads == 2
+
+
 @pytest.mark.parametrize("load", [SingleStream(), Offline()])
 def test_prepared_batches_are_issued_in_turn_and_go_round(load, system, clock):
     load.take_slice(system.run, [1, 2, 3], 7, clock)

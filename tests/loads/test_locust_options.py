@@ -1,7 +1,11 @@
 """What a scenario may say of the load, and what is refused with a sentence that helps."""
 
+import io
+import json
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -9,8 +13,10 @@ from harness.core.errors import BadInput
 from harness.core.plugin import NetworkLoad, ReadsFiles
 from harness.core.serving import Endpoint
 from harness.kserve.codec import Message
-from harness.loads._drive import _is_loopback, _share
-from harness.loads._orders import Orders, read_requests, request_bytes, write_requests
+from harness.loads._drive import is_loopback
+from harness.loads._make_jobs import hosts_of
+from harness.loads._orders import Job, Orders, request_bytes
+from harness.loads._shares import share
 from harness.loads.locust import Locust
 
 S = 1e9
@@ -28,8 +34,16 @@ def load(**options):
         ({"rate": 200}, "200 has no unit: write '200 /s'"),
         ({"rate": "0 /s"}, "greater than 0"),
         ({"duration": "20"}, "has no unit"),
-        ({"locustfile": "mine.py"}, "say how many with 'users'"),
-        ({"locustfile": "mine.py", "rate": "1 /s"}, "say how many with 'users'"),
+        ({"locustfile": "mine.py", "rate": "1 /s"}, "say how many with 'users' or a LoadTestShape"),
+        ({"locustfile": "mine.py", "spike": {"factor": 2, "at": "1 s", "for": "1 s"}}, "a 'spike' is of one rate"),
+        ({"generators": ["a", {"host": "a", "python": "/opt/python"}]}, "a host is named twice"),
+        ({"generators": ["-oProxyCommand=touch x"]}, "no host for ssh"),
+        ({"generators": ["me@-oProxyCommand=touch x"]}, "no host for ssh"),
+        ({"generators": ["edge-1; touch x"]}, "no host for ssh"),
+        ({"generators": [{"host": "edge-1", "python": "-c"}]}, "not the path of an interpreter"),
+        ({"generators": [{"host": "edge-1", "command": "sh"}]}, "Extra inputs"),
+        ({"server_host": "0.0.0.0"}, "not one address of this machine"),
+        ({"server_host": "-x"}, "not one address of this machine"),
         ({"users": 3, "spike": {"factor": 2, "at": "1 s", "for": "1 s"}}, "a 'spike' is of one rate"),
         ({"spike": {"factor": 2, "at": "18 s", "for": "2 s"}}, "leave time in which the server can recover"),
         ({"spike": {"factor": 1, "at": "1 s", "for": "2 s"}}, "greater than 1"),
@@ -85,31 +99,54 @@ def test_the_users_of_a_locust_file_have_no_rate_to_search():
     [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("localhost.example.com", False)],
 )
 def test_only_this_machine_is_loopback(host, ours):
-    assert _is_loopback(host) is ours
+    assert is_loopback(host) is ours
 
 
 @pytest.mark.parametrize(("total", "processes"), [(256, 1), (256, 3), (5, 4)])
 def test_shares_add_up(total, processes):
-    assert sum(_share(total, process, processes) for process in range(processes)) == total
+    assert sum(share(total, process, processes) for process in range(processes)) == total
 
 
-def test_a_request_is_whole_http_with_its_own_headers(tmp_path):
+def test_each_machine_that_is_named_sends_with_all_processes_and_no_more_than_there_are_users():
+    hosts = [one.host for one in hosts_of(load(generators=["edge-1", "me@10.0.0.7"], processes=2))]
+    assert hosts == ["edge-1", "me@10.0.0.7", "edge-1", "me@10.0.0.7"]
+    assert [one.host for one in hosts_of(load(generators=["edge-1", "edge-2"], processes=2, users=3))] == ["edge-1", "edge-2", "edge-1"]
+    assert hosts_of(load(processes=2)) == [None, None]
+
+
+def test_what_ssh_hands_to_a_shell_is_quoted_word_by_word():
+    (host,) = load(generators=[{"host": "edge-1", "python": "/opt/my tools/python; true"}]).generators
+    *words, handed = host.command()
+    assert words[0] == "ssh" and words[-2:] == ["--", "edge-1"] and "-oBatchMode=yes" in words
+    told = shlex.split(handed)
+    assert told[:2] == ["exec", "env"] and told[-4:] == ["-P", "-m", "harness.loads._locust_generator", "elsewhere"]
+    assert "/opt/my tools/python; true" in told
+
+
+def test_a_request_is_whole_http_with_its_own_headers():
     message = Message(b"{}\0\1", {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "2"})
-    sent = request_bytes(Endpoint("http://127.0.0.1:8000", "net", "3"), "127.0.0.1:8000", message)
+    endpoint = Endpoint("http://127.0.0.1:8000", "net", "3")
+    sent = request_bytes(endpoint, "127.0.0.1:8000", message, {"Authorization": "Bearer x"})
     head, _, body = sent.partition(b"\r\n\r\n")
     assert body == message.body
     assert head.decode().split("\r\n") == [
         "POST /v2/models/net/versions/3/infer HTTP/1.1",
         "Host: 127.0.0.1:8000",
         "Connection: keep-alive",
+        "Authorization: Bearer x",
         "Content-Type: application/octet-stream",
         "Inference-Header-Content-Length: 2",
         "Content-Length: 4",
     ]
-    assert read_requests(tmp_path / "r", write_requests(tmp_path / "r", [sent, b"", b"abc"])) == [sent, b"", b"abc"]
 
 
-def test_orders_are_read_as_they_were_written(tmp_path):
-    given = Orders("open", 0, 2, 17, "http://h", "h", 80, "r", (0, 5), "s", 0, 128, 1, 2, 3, 4, "", "i", (1, 2))
-    given.write(tmp_path / "orders.json")
-    assert Orders.read(tmp_path / "orders.json") == given
+def test_a_job_is_read_as_it_was_written_and_nothing_after_it(tmp_path):
+    orders = Orders("open", 0, 2, "https://h", "h", 443, "CA", 0, 128, 1, 2, 3, 4, "", (1, 2), "edge-1")
+    given = Job(orders, [b"one", b"", b"t\no"], np.array([[5, 2**40], [0, 2]]), b"import locust\n")
+    stream = io.BytesIO(b"".join(given.pieces()) + b"what follows")
+    read = Job.read(stream.readline(), stream.read)
+    assert (read.orders, list(read.requests), read.locustfile) == (orders, given.requests, given.locustfile)
+    assert np.array_equal(read.schedule, given.schedule)
+    assert stream.read() == b"what follows"
+    orders.write(tmp_path / "orders.json")
+    assert Orders.of(json.loads((tmp_path / "orders.json").read_text())) == orders

@@ -1,6 +1,8 @@
 """The file of requests: what is written is read, and it is small."""
 
 import hashlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -83,19 +85,34 @@ def test_names_of_several_processes_are_brought_together():
     assert both.name.tolist() == [0, 1]
 
 
-def test_what_a_generator_notes_is_read_and_only_the_measured_time_is_counted(tmp_path):
+def test_what_a_generator_notes_is_read_and_only_the_measured_time_is_counted():
     recorder = Recorder()
     recorder.note(5, 6, 7, 8, 9, 200, 3, "infer")
     recorder.note(15, 16, NEVER, NEVER, NEVER, CONNECTION, 4, "infer")
     recorder.note(25, 26, 27, 28, 29, 503, 5, "other")
-    recorder.save(tmp_path / "rows.npz")
-    read = read_rows(tmp_path / "rows.npz", 2, lead_in_ns=10, end_ns=20)
+    read = read_rows(recorder.packed(), list(recorder.names), 3, 2, lead_in_ns=10, end_ns=20)
     assert len(recorder) == read.size == 3
     assert read.counted.tolist() == [False, True, False]
     assert (read.sent_ns.tolist(), read.status.tolist(), read.body.tolist()) == ([7, NEVER, 27], [200, CONNECTION, 503], [3, 4, 5])
     assert read.names == ("infer", "other") and read.name.tolist() == [0, 0, 1] and read.process.tolist() == [2, 2, 2]
 
 
-def test_a_generator_that_noted_nothing_is_read_too(tmp_path):
-    Recorder().save(tmp_path / "rows.npz")
-    assert merged([read_rows(tmp_path / "rows.npz", 0, 0, 1)]).size == 0
+def test_a_generator_that_noted_nothing_is_read_too():
+    assert merged([read_rows(Recorder().packed(), [], 10, 0, 0, 1)]).size == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda packed: packed[:-3], "not whole, or more than it was asked for"),
+        (lambda packed: b"nonsense", "cannot be read"),
+        (lambda packed: zlib.compress(b"1234567"), "not whole"),
+        (lambda packed: zlib.compress(bytes(64 * 4)), "more than it was asked for"),
+        (lambda packed: zlib.compress(struct.pack("<8q", 0, 0, 0, 0, 0, 200, 0, 7)), "name requests that it does not know"),
+    ],
+)
+def test_what_comes_from_another_machine_and_is_no_record_of_requests_is_refused(spoil, told):
+    recorder = Recorder()
+    recorder.note(5, 6, 7, 8, 9, 200, 3, "infer")
+    with pytest.raises(ValueError, match=told):
+        read_rows(spoil(recorder.packed()), ["infer"], 3, 0, 0, 10)

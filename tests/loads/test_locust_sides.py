@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from harness.core.errors import BadInput
+from harness.core.serving import Usage
 from harness.loads._drive import _schedule
 from harness.loads._own_locustfile import _status_of
 from harness.loads._records import BAD_ANSWER, CONNECTION, OK, REFUSED, TIMEOUT
-from harness.loads._usage import Side, Watch
+from harness.loads._usage import Side, Watch, with_reported
 from harness.loads.locust import Locust
 
 S = 1_000_000_000
@@ -66,6 +67,13 @@ def test_the_first_look_has_nothing_to_compare_with_and_is_not_kept():
     assert {(sample.generator_cpu, sample.generator_rss_bytes) for sample in watch.samples} == {(0, 0)}
 
 
+def test_what_other_machines_report_is_added_to_the_samples_by_time():
+    samples = [Usage(at, 1.0, 10, 0.0, 0) for at in (1, 5, 9)]
+    told = with_reported(samples, [[(4, 0.5, 100), (8, 0.7, 110)], [(5, 0.25, 30)]])
+    assert [(one.generator_cpu, one.generator_rss_bytes) for one in told] == [(0.0, 0), (0.75, 130), (0.95, 140)]
+    assert [(one.at_ns, one.server_cpu, one.server_rss_bytes) for one in told] == [(1, 1.0, 10), (5, 1.0, 10), (9, 1.0, 10)]
+
+
 class Answer:
     def __init__(self, status_code):
         self.status_code = status_code
@@ -77,6 +85,10 @@ class RetriesTimeoutError(Exception):
 
 class HTTPParseError(Exception):
     pass
+
+
+class SSLError(Exception):
+    """As the library behind HttpUser has it."""
 
 
 @pytest.mark.parametrize(
@@ -92,6 +104,7 @@ class HTTPParseError(Exception):
         (RetriesTimeoutError(), None, TIMEOUT),
         (ConnectionRefusedError(), None, CONNECTION),
         (OSError("no route"), None, CONNECTION),
+        (SSLError("certificate verify failed"), Answer(0), CONNECTION),
         (HTTPParseError(), Answer(0), BAD_ANSWER),
         (ValueError("my own"), None, REFUSED),
     ],

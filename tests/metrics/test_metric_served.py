@@ -58,6 +58,8 @@ def test_throughput_of_a_server_is_what_it_answered(run_of):
     assert metric_of("throughput").log_ratio(run_of(), half, 4) == pytest.approx(math.log(0.5))
 
 
-def test_a_capacity_that_was_not_found_is_absent(run_of):
-    assert isinstance(metric_of("capacity").of_run(run_of(), 1), Absent)
+def test_a_capacity_that_was_not_found_is_absent_with_what_the_search_showed(run_of):
+    assert metric_of("capacity").of_run(run_of(), 1) == Absent("capacity", "'measure.capacity' is not asked for")
+    told = metric_of("capacity").of_run(run_of(capacity_note="at least 200 /s, which kept the promises; at 400 /s the generator ..."), 1)
+    assert isinstance(told, Absent) and told.reason.startswith("at least 200 /s")
     assert metric_of("capacity").log_ratio(run_of(capacity_per_s=100.0), run_of(capacity_per_s=110.0), 1) == pytest.approx(math.log(1.1))

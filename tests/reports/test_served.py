@@ -4,7 +4,7 @@ from html import unescape
 import pytest
 from fakes.served import MS, load_run, result_under_load
 
-from harness.core.serving import Lateness, Window
+from harness.core.serving import CapacityStep, Lateness, Window
 from harness.reports._served import LoadRow, load_told, served_views
 from harness.reports.html import Html
 
@@ -42,6 +42,29 @@ def test_both_arms_are_drawn_and_a_trial_without_capacity_has_no_curve(result):
     served, closed = served_views(result)
     assert "baseline p99 up to 120 ms" in served.course.label and "candidate p99 up to 150 ms" in served.course.label
     assert served.capacity is not None and closed.capacity is None
+
+
+def test_a_search_that_the_generator_ended_tells_its_lower_bound_beside_the_curve(results):
+    from harness.core.result import ServedArm
+
+    note = "at least 200 /s, which kept the promises; at 400 /s the generator could not keep its schedule"
+    steps = (CapacityStep(200, 200, MS, MS, 0, 600, True), CapacityStep(400, 390, MS, MS, 0, 1200, False, "the generator was late"))
+    loads = tuple(load_run(capacity=steps, capacity_note=told) for told in ("", note))
+    trial = results.trial("int8", load="locust", served=(ServedArm("candidate", loads),))
+    result = results.result(trials=(trial,), comparisons=(), sla=())
+    assert served_views(result)[0].notes == (f"candidate 2 has no capacity: {note}.",)
+    assert "candidate 2 has no capacity: at least 200 /s" in " ".join(Html().render(result).decode().split())
+
+
+def test_machines_that_sent_are_named_with_how_nearly_at_once_they_began():
+    told = load_told(load_run(generator_hosts=("edge-1", "edge-2"), start_skew_ns=2 * MS))
+    assert "sent from edge-1, edge-2 (begun within 2.00 ms of each other). Latency counts" in told
+
+
+def test_users_by_a_shape_are_told_as_such():
+    shape = "users as the LoadTestShape Steps asks for them, at most 6 at a time"
+    told = load_told(load_run(kind="closed", arrivals=shape, rate_per_s=None, locustfile="mine.py"))
+    assert told.startswith(f"Closed loop: {shape}, each of whom sends again when its answer has come, by the Locust file mine.py.")
 
 
 def test_the_launch_that_is_drawn_is_the_one_in_the_middle(results):

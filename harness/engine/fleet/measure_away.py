@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from harness.core.comparison import Verdict
 from harness.core.measurement import Measurement
+from harness.core.program import program
 from harness.core.result import TrialRecord, TrialState
 from harness.engine.case import figures_of
 from harness.engine.content import derive, files_read
-from harness.engine.fleet.order import Order, order_line, program
+from harness.engine.fleet.order import Order, order_line
 from harness.engine.fleet.pack_project import pack_project
 from harness.engine.fleet.read_fleet import read_fleet
 from harness.engine.fleet.send_shares import Fate, send_shares

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import Base64Bytes, Discriminator, TypeAdapter
-
-from harness import __version__, plugins
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +77,3 @@ def event_line(event: Event) -> bytes:
 
 def read_event(line: bytes) -> Event:
     return _EVENT.validate_json(line)
-
-
-@cache
-def program() -> str:
-    """This program's version and a digest of its code: plugins, engine and statistics must be the same on every machine of a run."""
-    total = hashlib.sha256()
-    for path in sorted(plugins.PACKAGE.rglob("*.py")):
-        total.update(f"{path.relative_to(plugins.PACKAGE).as_posix()}\0".encode() + path.read_bytes())
-    return f"harness {__version__} ({total.hexdigest()[:12]})"

@@ -8,11 +8,11 @@ from fakes.projects import TOOLCHAIN, Project, code_project
 
 from harness.core.environment import Environment
 from harness.core.errors import BadInput
+from harness.core.program import program
 from harness.core.scenario import HardwareTarget
 from harness.engine.content import files_read
 from harness.engine.fleet import pack_project as packing
 from harness.engine.fleet.hold_cores import hold_cores
-from harness.engine.fleet.order import program
 from harness.engine.fleet.pack_project import pack_project, unpack_project
 from harness.engine.fleet.read_fleet import read_fleet
 from harness.engine.make_plan import mismatch
