@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from harness import plugins
 from harness.core.errors import BadInput, Problem
-from harness.core.plugin import Options, ReadsFiles, SourceFiles
+from harness.core.plugin import SAME, Options, ReadsFiles, SourceFiles
 from harness.core.scenario import HardwareTarget, PluginRef, Recipe, Scenario
 from harness.engine.bounds import Bounds
 from harness.engine.check_promises import check_clauses, check_gate, unknown
@@ -24,6 +24,9 @@ from harness.engine.explain import explain
 from harness.engine.plugin_options import spelled_out
 from harness.engine.read_yaml import Document, similar_file
 from harness.engine.searching.space import check_space
+
+EXPORTS = {"onnx": "export_onnx", "openvino": "export_openvino"}
+"""The pass that gives a format from a torch module."""
 
 
 def check(scenario: Scenario, targets: Sequence[HardwareTarget], folder: Path, bounds: Bounds) -> list[Problem]:
@@ -121,7 +124,8 @@ def _recipe(
             continue
         if produced is not None and produced not in plugin.accepts:  # type: ignore[attr-defined]
             accepts = _one_of(plugin.accepts)  # type: ignore[attr-defined]
-            hint = "put 'export_onnx' before it" if accepts == "onnx" and produced == "torch_module" else None
+            exports = [f"'{EXPORTS[each]}'" for each in plugin.accepts if each in EXPORTS]  # type: ignore[attr-defined]
+            hint = f"put {_one_of(exports)} before it" if exports and produced == "torch_module" else None
             problems.append(Problem(f"'{step.name}' takes {accepts}, and {by} gives {produced}", key=where, hint=hint))
         for role in plugin.needs:  # type: ignore[attr-defined]
             given = getattr(scenario.data, role) is not None or (role == "evaluation" and scenario.data.random)
@@ -130,7 +134,8 @@ def _recipe(
                 problems.append(Problem(f"'{step.name}' needs data.{role}, which the scenario does not give", key=where, hint=hint))
         if isinstance(plugin, ReadsFiles):
             problems += _files_problems(plugin.depends_on(folder), folder, bounds, where)
-        produced, by = plugin.produces, f"the pass '{step.name}'"  # type: ignore[attr-defined]
+        same = produced if produced in plugin.accepts else None  # type: ignore[attr-defined]
+        produced, by = same if plugin.produces == SAME else plugin.produces, f"the pass '{step.name}'"  # type: ignore[attr-defined]
     _plugin("serving", recipe.server, folder, bounds, f"{key}.server", problems)
     where = f"{key}.runtime"
     runtime = _plugin("runtimes", recipe.runtime, folder, bounds, where, problems)

@@ -29,6 +29,8 @@ SLICE_NS = 30_000_000
 MIN_SLICES = 6
 OVERTIME = 5
 WARM_UP_CALLS = 3
+LEAST_ROUNDS = 4
+"""The last round of a slice ends with ever fewer queries in flight: the fewer rounds, the more of the slice is that."""
 PADDING_BYTES = 4096
 
 
@@ -93,7 +95,8 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
 
         query_ns = warmed["baseline" if "baseline" in warmed else order[0]].query_ns
         slice_ns = max(SLICE_NS, watch.least_ns()) if watch is not None and procedure.wants_energy else SLICE_NS
-        queries, count = sizes or slices_of(query_ns, procedure.times.duration, procedure.least_queries, slice_ns)
+        in_flight = max(each.in_flight for each in warmed.values())
+        queries, count = sizes or slices_of(query_ns, procedure.times.duration, procedure.least_queries, slice_ns, in_flight)
         slices: dict[str, list[Slice]] = {arm: [] for arm in workers}
         if watch is not None:
             watch.begin([opened[arm].pid for arm in order])
@@ -132,14 +135,18 @@ def _launch(arms: Mapping[str, Subject], pair: int, procedure: Procedure, seed: 
     }
 
 
-def slices_of(query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES, slice_ns: int = SLICE_NS) -> tuple[int, int]:
+def slices_of(
+    query_ns: int, duration_ns: float, least_queries: int = LEAST_QUERIES, slice_ns: int = SLICE_NS, in_flight: int = 1
+) -> tuple[int, int]:
     """Queries in a slice and slices in a launch, from the time of one query of the baseline.
 
     A launch has at least 6 slices, and at least ``least_queries`` (a median takes 20, a p99 500) unless they would take 5 times as long as
-    was asked for.
+    was asked for. Where several queries are in flight at once, a slice is of whole rounds of them, and of at least 4.
     """
     query_ns = max(1, query_ns)
     queries = max(1, math.ceil(slice_ns / query_ns))
+    if in_flight > 1:
+        queries = in_flight * max(LEAST_ROUNDS, math.ceil(queries / in_flight))
     least = min(least_queries, OVERTIME * duration_ns / query_ns)
     return queries, max(MIN_SLICES, math.ceil(least / queries), round(duration_ns / (queries * query_ns)))
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, TypeAdapter
 
 from harness.core.artifact import ModelArtifact
+from harness.core.inspection import Contents, LayerDifference
 from harness.core.measurement import Failure, SessionFacts, Slice
 from harness.core.profile import Profile
 from harness.core.scenario import DataSpec, PluginRef
@@ -146,6 +147,25 @@ class TakeProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class TellContents:
+    """Look into an artifact's file: which weights it stores."""
+
+    artifact: ModelArtifact
+    kind: Literal["contents"] = "contents"
+
+
+@dataclass(frozen=True, slots=True)
+class CompareLayers:
+    """Give a few samples of ``data`` to a model before and after its passes, and compare what its layers give."""
+
+    before: ModelArtifact
+    after: ModelArtifact
+    data: Path
+    batch_size: int
+    kind: Literal["layers"] = "layers"
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Close the session and tell its memory."""
 
@@ -153,7 +173,8 @@ class Finish:
 
 
 Request = Annotated[
-    MakeData | BuildStep | Preload | Open | WarmUp | TakeSlice | Predict | TakeProfile | Finish, Field(discriminator="kind")
+    MakeData | BuildStep | Preload | Open | WarmUp | TakeSlice | Predict | TakeProfile | TellContents | CompareLayers | Finish,
+    Field(discriminator="kind"),
 ]
 
 
@@ -181,10 +202,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class WarmedUp:
-    """``query_ns`` is the median of the second half of the calls."""
+    """``query_ns`` is the median of the second half of the calls; where several queries are ``in_flight`` at once, the time of a block over
+    its queries."""
 
     calls: int
     query_ns: int
+    in_flight: int = 1
     kind: Literal["warmed up"] = "warmed up"
 
 
@@ -213,6 +236,20 @@ class Profiled:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentsTold:
+    contents: Contents
+    kind: Literal["contents told"] = "contents told"
+
+
+@dataclass(frozen=True, slots=True)
+class LayersCompared:
+    """Those whose outputs differ most first."""
+
+    differences: tuple[LayerDifference, ...]
+    kind: Literal["layers compared"] = "layers compared"
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The request raised. ``bad_input`` marks what the user can mend in the scenario or its code."""
 
@@ -221,7 +258,10 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Reply = Annotated[Done | Built | Opened | WarmedUp | SliceTaken | Finished | Profiled | Failed, Field(discriminator="kind")]
+Reply = Annotated[
+    Done | Built | Opened | WarmedUp | SliceTaken | Finished | Profiled | ContentsTold | LayersCompared | Failed,
+    Field(discriminator="kind"),
+]
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.core.artifact import Dataset
+    from harness.core.measurement import Slice
     from harness.core.plugin import Load, Session
     from harness.engine.protocol import (
         BuildStep,
         Built,
+        CompareLayers,
+        ContentsTold,
         Finished,
+        LayersCompared,
         MakeData,
         Opened,
         Profiled,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
         Request,
         SliceTaken,
         Subject,
+        TellContents,
         WarmedUp,
     )
 
@@ -108,23 +113,28 @@ class Bench:
             start = clock()
             run(batches[len(latencies) % len(batches)])
             latencies.append(clock() - start)
+        calls_made, query_ns = len(latencies), round(statistics.median(latencies[len(latencies) // 2 :]))
+        in_flight = self._in_flight()
+        if in_flight > 1:
+            self._issue(batches, in_flight)  # the first query of each request that the session makes for it
+            taken = self._issue(batches, max(in_flight, len(latencies)))
+            calls_made, query_ns = calls_made + in_flight + taken.queries, taken.duration_ns // taken.queries
         gc.collect()
         self._device_times()  # those of the warm-up are not kept
         gc.freeze()  # what is alive now stays alive: later collections skip it and take microseconds
-        return WarmedUp(len(latencies), round(statistics.median(latencies[len(latencies) // 2 :])))
+        return WarmedUp(calls_made, query_ns, in_flight)
 
     def take_slice(self, queries: int) -> SliceTaken:
         from harness.engine.protocol import SliceTaken
 
-        run, batches, clock = self._ready()
-        assert self.load is not None
+        _, batches, _ = self._ready()
         turn = self.timed_queries % len(batches)  # go on where the last slice ended: inputs vary from slice to slice too
         self.timed_queries += queries
         gc.collect()
         gc.disable()
         _sit_down()
         try:
-            taken = self.load.take_slice(run, [*batches[turn:], *batches[:turn]], queries, clock)
+            taken = self._issue([*batches[turn:], *batches[:turn]], queries)
         finally:
             gc.enable()
         return SliceTaken(dataclasses.replace(taken, device_ns=self._device_times()))
@@ -189,6 +199,21 @@ class Bench:
 
         return self.session.device_times() if isinstance(self.session, HasDeviceClock) else ()
 
+    def _in_flight(self) -> int:
+        """How many queries are computed at once: several where the load has them all and the session takes them."""
+        from harness.core.plugin import IssuesAll, RunsMany
+
+        return self.session.in_flight if isinstance(self.load, IssuesAll) and isinstance(self.session, RunsMany) else 1
+
+    def _issue(self, batches: Sequence[object], queries: int) -> Slice:
+        from harness.core.plugin import IssuesAll, RunsMany
+
+        run, _, clock = self._ready()
+        assert self.load is not None
+        if isinstance(self.load, IssuesAll) and isinstance(self.session, RunsMany) and self.session.in_flight > 1:
+            return self.load.take_slice_of_all(self.session.run_many, batches, queries, clock)
+        return self.load.take_slice(run, batches, queries, clock)
+
     def _ready(self) -> tuple[Callable[[object], object], Sequence[object], Callable[[], int]]:
         assert self.session is not None
         return self.session.run, self.prepared, self.clock
@@ -243,6 +268,10 @@ def _carry_out(request: Request, bench: list[Bench]) -> Reply:
             bench[-1].predict(request.into)
         case protocol.TakeProfile():
             return bench[-1].take_profile(request.least_ns, request.trace)
+        case protocol.TellContents():
+            return _tell_contents(request)
+        case protocol.CompareLayers():
+            return _compare_layers(request)
         case protocol.Finish():
             return bench[-1].finish()
     return protocol.Done()
@@ -283,6 +312,22 @@ def _build(request: BuildStep) -> Built:
         return Built(source.load(context))
     step = cast("Pass", plugin_of("passes", request.plugin, request.scenario_folder))
     return Built(step.apply(request.artifact, context))
+
+
+def _tell_contents(request: TellContents) -> ContentsTold:
+    from harness.engine.protocol import ContentsTold
+    from harness.formats.contents import contents_of
+
+    return ContentsTold(contents_of(request.artifact))
+
+
+def _compare_layers(request: CompareLayers) -> LayersCompared:
+    from harness.engine.datasets import read_dataset
+    from harness.engine.protocol import LayersCompared
+    from harness.formats.layers import layer_differences
+
+    data = read_dataset(request.data)
+    return LayersCompared(tuple(layer_differences(request.before, request.after, data, request.batch_size)))
 
 
 def _go_first() -> None:

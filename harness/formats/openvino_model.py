@@ -78,7 +78,7 @@ def read(path: Path) -> openvino.Model:
 def reason(error: BaseException) -> str:
     """What an error of the library's says, in one line: they begin with the places in its source that checked."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    told = [line for line in lines if not line.startswith(("Exception from", "Caught exception: Exception from", "Check '"))]
     return (told or lines or [type(error).__name__])[0]
 
 

@@ -49,7 +49,18 @@ def quantizer(name: str, module: torch.nn.Module, exclude: Sequence[str], *, red
             X86InductorQuantizer,
             get_default_x86_inductor_quantization_config,
         )
-    chosen = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=reduce_range))
+
+    class Quantizer(X86InductorQuantizer):  # type: ignore[misc]  # torchao is not followed by the type checker
+        def annotate(self, graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            _tell_calls_apart(graph)
+            try:
+                return super().annotate(graph)
+            except (ValueError, IndexError, AssertionError, AttributeError) as error:  # what it raises for a pattern it did not foresee
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                hint = f"name the layers beside it in '{name}: {{exclude: [...]}}'"
+                raise CannotMeasure(f"torchao's quantizer does not understand this graph: {reason}", hint=hint) from error
+
+    chosen = Quantizer().set_global(get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=reduce_range))
     for layer in sorted(_torchao.excluded(name, exclude, _layers(module))):
         chosen.set_module_name_qconfig(layer, None)
     return chosen
@@ -147,6 +158,25 @@ def batches(data: Dataset, count: int, size: int = 16) -> Iterable[dict[str, tor
     for start in range(0, count, size):
         batch = data.batch(start, min(size, count - start))
         yield {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def _tell_calls_apart(graph: torch.fx.GraphModule) -> None:
+    """Give each call of a layer that is called more than once (an activation that a block shares) a name of its own.
+
+    The quantizer looks for patterns by layer, and takes all calls of one for a single operator with many outputs, which it refuses. That
+    torch.export has told calls apart is in the key (``L__self__act@1``) and not in the name that is looked at.
+    """
+    import torch
+
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in vars(torch.nn).values() if isinstance(kind, type)}
+    for node in graph.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if node.op != "call_function" or not stack or "source_fn_stack" in node.meta:
+            continue
+        key, (name, kind) = list(stack.items())[-1]
+        call = key.rpartition("@")[2]
+        if "@" in key and call.isdigit() and (found := kind if isinstance(kind, type) else kinds.get(kind)) is not None:
+            node.meta["source_fn_stack"] = [(f"{name}@{call}", found)]
 
 
 def _layers(module: torch.nn.Module) -> dict[str, torch.nn.Module]:

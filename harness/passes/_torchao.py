@@ -13,6 +13,8 @@ from harness.core.plugin import BuildContext
 if TYPE_CHECKING:
     import torch
 
+Train = Callable[["torch.nn.Module", Sequence["torch.nn.Module"]], Sequence[str]]
+"""Trains a module whose layers named second are to be quantized, in place, and tells what was done."""
 ONCE = "a recipe quantizes once: keep one of its quantizing passes"
 
 
@@ -28,11 +30,13 @@ def quantize(
     configure: Callable[[], object],
     notes: Callable[[set[str]], Sequence[str]],
     keep: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    train: Train | None = None,
 ) -> ModelArtifact:
     """Quantize the weights of the layers of some ``kinds`` as a configuration of torchao's says, save, and tell what was done.
 
     ``unfit`` tells why a layer cannot be quantized, ``notes`` what to say of the float types that were; ``keep`` makes of a quantized
-    weight the one that is saved. Raises CannotMeasure when no layer can be quantized, or when the module is already.
+    weight the one that is saved, ``train`` comes before any is quantized. Raises CannotMeasure when no layer can be quantized, or when the
+    module is already.
     """
     from harness import plugins
     from harness.formats import torch_module
@@ -56,7 +60,8 @@ def quantize(
         told = "; ".join(f"{layer}: {why}" for layer, why in left.items())
         raise CannotMeasure(f"'{name}' can quantize none of the {len(every)} {' and '.join(kinds)} layers of this module", hint=told)
     before = sum(bytes_of(part.weight) for part in wanted.values())
-    dtypes = {str(part.weight.dtype).removeprefix("torch.") for part in wanted.values()}
+    dtypes = {part: part.weight.dtype for part in wanted.values()}
+    trained = train(module, list(wanted.values())) if train else ()
     chosen = set(wanted.values())
     with quiet(), torch.no_grad():
         from torchao.quantization import quantize_
@@ -65,12 +70,13 @@ def quantize(
         for part in chosen:
             part.__dict__.pop("extra_repr", None)  # torchao's own words for print(module), which cannot be pickled
             if keep is not None:
-                part.weight = torch.nn.Parameter(keep(part.weight), requires_grad=False)
+                part.weight = torch.nn.Parameter(keep(part.weight).to(dtypes[part]), requires_grad=False)
     done = quantized_weights(module)
     assert len(done) == len(wanted), "torchao left a weight as it was"
     after = sum(bytes_of(weight) for weight in done.values())
     done_share, weights = share(kinds, len(wanted), len(every), left), f"their weights: {before:,} bytes before, {after:,} after"
-    step = AppliedStep(name, options, (done_share, weights, *notes(dtypes), *unreached(module)))
+    names = {str(dtype).removeprefix("torch.") for dtype in dtypes.values()}
+    step = AppliedStep(name, options, (done_share, weights, *notes(names), *trained, *unreached(module)))
     with quiet():
         example = context.data("evaluation")
         return torch_module.save(module, context.folder, example=example, root=context.root, steps=(*artifact.steps, step))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from harness.core.artifact import ModelArtifact
-from harness.core.errors import CannotMeasure
 from harness.core.plugin import BuildContext, DataRole, Options
-from harness.passes import _losses, _pt2e, _samples, _training
+from harness.passes import _pt2e, _samples, _supervised, _training
 from harness.passes._losses import Loss
 from harness.passes._training import Optimizer, Schedule
 
@@ -51,23 +50,9 @@ class Qat(Options):
     def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact:
         """Export, train, convert. Raises CannotMeasure as pt2e_static_int8 and finetune do."""
         module = _pt2e.opened("qat", artifact)
-        data = context.data("training")
-        inputs, targets = _samples.inputs_of(data, artifact, "training"), _samples.targets_of(data)
-        if targets is None:
-            raise CannotMeasure(
-                "data.training has no targets to train on", hint="give targets in its data factory, or use pt2e_static_int8"
-            )
-        outputs = _samples.answers(module, _samples.take(inputs, slice(2)), 2)
-        loss = _losses.choose(self.loss, outputs, targets[:2])
-        _losses.check_labels(loss, outputs.shape[-1], targets)
-        graph, dropouts = self._prepared(module, inputs, context)
-
-        def objective(answers: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            return _losses.mean(loss, answers, targets[rows].to(answers.device))
-
-        settings = _training.Settings.of(self)
-        trained = _training.train(graph, inputs, objective, settings, seed=context.seed, device=context.device)
-        notes = [f"loss: {loss}", *trained, *_training.seen_before(data, context.data("evaluation"))]
+        lesson = _supervised.lesson(self.loss, module, artifact, context, "pt2e_static_int8")
+        graph, dropouts = self._prepared(module, lesson.inputs, context)
+        notes = lesson.teach(graph, _training.Settings.of(self), context)
         if dropouts:
             notes.append(f"dropout inside {dropouts} fused attentions was off in training")
         return _pt2e.finish("qat", graph, artifact, context, self.model_dump_json(), notes)

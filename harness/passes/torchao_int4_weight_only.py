@@ -35,6 +35,12 @@ class TorchaoInt4WeightOnly(Options):
 
     def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact:
         """Replace the weights. Raises CannotMeasure when there is no layer to quantize, naming what the module has."""
+        return self.quantize("torchao_int4_weight_only", artifact, context, self.model_dump_json())
+
+    def quantize(
+        self, name: str, artifact: ModelArtifact, context: BuildContext, options: str, train: _torchao.Train | None = None
+    ) -> ModelArtifact:
+        """The same for the pass ``name``, whose options are ``options``, after training where it trains."""
 
         def configure() -> object:
             from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
@@ -51,16 +57,17 @@ class TorchaoInt4WeightOnly(Options):
             return Int4Weight(weight.qdata, weight.scale_and_zero, weight.block_size, weight.shape)
 
         return _torchao.quantize(
-            "torchao_int4_weight_only",
+            name,
             artifact,
             context,
-            self.model_dump_json(),
+            options,
             kinds=("Linear",),
             exclude=self.exclude,
             unfit=self._unfit,
             configure=configure,
             keep=keep,
             notes=self._notes,
+            train=train,
         )
 
     def _notes(self, dtypes: set[str]) -> tuple[str, ...]:

@@ -29,6 +29,12 @@ class TorchaoInt8Dynamic(Options):
 
     def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact:
         """Replace the weights. Raises CannotMeasure when there is no layer to quantize, naming what the module has."""
+        return self.quantize("torchao_int8_dynamic", artifact, context, self.model_dump_json())
+
+    def quantize(
+        self, name: str, artifact: ModelArtifact, context: BuildContext, options: str, train: _torchao.Train | None = None
+    ) -> ModelArtifact:
+        """The same for the pass ``name``, whose options are ``options``, after training where it trains."""
 
         def configure() -> object:
             from torchao.quantization import Int8DynamicActivationInt8WeightConfig, MappingType
@@ -39,10 +45,10 @@ class TorchaoInt8Dynamic(Options):
             )
 
         return _torchao.quantize(
-            "torchao_int8_dynamic",
+            name,
             artifact,
             context,
-            self.model_dump_json(),
+            options,
             kinds=("Linear",),
             exclude=self.exclude,
             unfit=lambda layer: None,
@@ -50,6 +56,7 @@ class TorchaoInt8Dynamic(Options):
             notes=lambda _: (
                 f"int8 weights, a scale for each row; int8 activations, {self.activations}, a scale for each token in every call",
             ),
+            train=train,
         )
 
 

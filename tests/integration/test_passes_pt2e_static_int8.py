@@ -238,3 +238,16 @@ def test_torchs_compiler_makes_int8_kernels_of_it_with_freezing(quantized, image
     text = "\n".join(code)
     assert len(re.findall(r"torch\.ops\.onednn\.qconv\w*\.\w+\(", text)) == 5
     assert "torch.ops.onednn.qlinear_pointwise" in text
+
+
+def test_layers_that_are_called_more_than_once_are_quantized_in_every_call(workshop, images):
+    module = workshop.source("factory", images, target="shared_layers.py:shared")
+    made = workshop.apply("pt2e_static_int8", module, images)
+    assert made.steps[-1].notes[0] == "4 of 4 convolutions and linear operators quantized"
+    assert near(outputs(module, images), outputs(made, images), 0.1)
+
+
+def test_a_layer_that_is_called_more_than_once_stays_in_float_in_every_call_where_it_is_excluded(workshop, images):
+    module = workshop.source("factory", images, target="shared_layers.py:shared")
+    made = workshop.apply("pt2e_static_int8", module, images, exclude=["body"])
+    assert made.steps[-1].notes[0] == "2 of 4 convolutions and linear operators quantized; in float: body, body (2)"

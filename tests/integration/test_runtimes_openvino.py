@@ -1,6 +1,8 @@
 import dataclasses
 import importlib.util
+import itertools
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +13,10 @@ from fakes.cpus import whole_int8_products
 from harness import plugins
 from harness.core.errors import BadInput, CannotMeasure, MissingPackage
 from harness.core.plugin import Device
+from harness.core.scenario import PluginRef
+from harness.engine import protocol
+from harness.engine.datasets import write_dataset
+from harness.engine.workers import Seat, Worker
 from harness.formats import openvino_model
 from harness.runtimes.openvino import layers_by_precision
 
@@ -18,6 +24,7 @@ pytest.importorskip("torch")
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
 openvino = openvino_model.framework()  # without its telemetry
+COMPUTED = ("3 Convolution in float32", "1 FullyConnected in float32")
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -96,6 +103,105 @@ def test_streams_that_one_query_at_a_time_leaves_idle_are_told(whole):
         streams = session.compiled.get_property("NUM_STREAMS")
         assert session.facts.details[2:4] == ("hint throughput", f"{streams} stream{'s' if streams > 1 else ''}")
         assert session.facts.details[4:] == (("one request at a time: 1 of 2 streams idle",) if streams == 2 else ())
+
+
+@pytest.fixture(scope="module")
+def reshaping(tmp_path_factory):
+    """[N, 6] without what is below zero, in the shape that comes with it: computed in place where it may be, and not for every shape."""
+    ops = openvino.opset13
+    x, shape = ops.parameter([-1, 6], openvino.Type.f32, name="x"), ops.parameter([1, 2], openvino.Type.i64, name="shape")
+    pattern = ops.squeeze(shape, ops.constant(np.array([0])))
+    model = openvino.Model([ops.reshape(ops.relu(x), pattern, False)], [x, shape], "reshaping")
+    return openvino_model.save(model, tmp_path_factory.mktemp("reshaping"), ())
+
+
+def several_streams(artifact):
+    return opened(artifact, threads=2, hint="throughput", num_streams=2)
+
+
+def rows_in(session, number, shape):
+    values = np.random.default_rng(number).standard_normal((4, 6), dtype=np.float32)
+    return session.prepare({"x": values, "shape": np.array([shape])}), values
+
+
+def answers_of(requests):
+    return [request.results[0] for request in requests]
+
+
+two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one stream")
+
+
+@two_cores
+def test_many_queries_keep_a_request_for_each_stream_busy_and_give_what_one_at_a_time_gives(reshaping, monkeypatch):
+    events = []
+
+    class Watched(openvino.InferRequest):
+        def start_async(self, *given, **named):
+            super().start_async(*given, **named)
+            events.append(1)
+
+        def wait(self):
+            super().wait()
+            events.append(-1)
+
+    monkeypatch.setattr(openvino.CompiledModel, "create_infer_request", lambda self: Watched(base.create_infer_request(self)))
+    base = openvino.CompiledModel.__mro__[1]
+    with several_streams(reshaping) as session:
+        batches = [rows_in(session, number, (2, 12))[0] for number in range(5)]
+        expected = [session.outputs(session.run(batch))[0].copy() for batch in batches]
+        assert "one request at a time: 1 of 2 streams idle" in session.facts.details
+        session.run_many(batches)
+        assert list(itertools.accumulate(events)) == [1, 2, 1, 2, 1, 2, 1, 2, 1, 0]
+        last = answers_of(session._requests)
+        np.testing.assert_array_equal(last[0], expected[4])
+        np.testing.assert_array_equal(last[1], expected[3])
+        assert session.facts.details[-3:] == ("hint throughput", "2 streams", "2 requests in flight")
+
+
+@two_cores
+def test_a_batch_may_be_in_flight_twice_and_stays_as_it_is(reshaping):
+    with several_streams(reshaping) as session:
+        batch, values = rows_in(session, 0, (12, 2))
+        kept = values.copy()
+        session.run_many([batch] * 40)
+        for got in answers_of(session._requests):
+            np.testing.assert_array_equal(got, np.maximum(kept, 0).reshape(12, 2))
+        np.testing.assert_array_equal(values, kept)
+
+
+@two_cores
+def test_what_fails_among_many_queries_is_the_error_that_it_is_alone_and_the_session_goes_on(reshaping):
+    with several_streams(reshaping) as session:
+        good, wrong = rows_in(session, 0, (2, 12))[0], rows_in(session, 1, (7, 5))[0]
+        with pytest.raises(CannotMeasure, match=r"OpenVINO cannot compute this batch: .*Reshape node") as alone:
+            session.run(wrong)
+        for place in range(6):  # the first, the last, and between: none may be lost
+            with pytest.raises(CannotMeasure) as among:
+                session.run_many([wrong if index == place else good for index in range(6)])
+            assert str(among.value) == str(alone.value)
+        session.run_many([good] * 3)
+        np.testing.assert_array_equal(answers_of(session._requests)[0], session.outputs(session.run(good))[0])
+
+
+def test_one_stream_has_one_query_in_flight(whole):
+    with opened(whole) as session:
+        assert session.in_flight == 1
+
+
+@two_cores
+def test_under_the_load_offline_a_worker_has_several_queries_in_flight_and_says_so(shop, whole, images):
+    inputs = shop.folder / "in-flight.npz"
+    write_dataset(inputs, images)
+    runtime = PluginRef(name="openvino", options={"hint": "throughput", "num_streams": 2})
+    subject = protocol.Subject(whole, runtime, PluginRef(name="offline"), shop.folder, "cpu", 2, (), 4, inputs)
+    with Worker(Seat("candidate", (), 2, shop.folder / "in-flight.log")) as worker:
+        worker.ask(protocol.Preload(subject), protocol.Done, timeout_s=120)
+        worker.ask(protocol.Open(), protocol.Opened, timeout_s=120)
+        assert worker.ask(protocol.WarmUp(1_000_000, 3), protocol.WarmedUp, timeout_s=120).in_flight == 2
+        piece = worker.ask(protocol.TakeSlice(6), protocol.SliceTaken, timeout_s=120).slice
+        assert (piece.queries, piece.latencies_ns) == (6, ())
+        facts = worker.ask(protocol.Finish(), protocol.Finished, timeout_s=120).facts
+    assert facts.details == (*COMPUTED, "hint throughput", "2 streams", "2 requests in flight")
 
 
 def test_the_same_answer_comes_from_the_onnx_file_itself(shop, onnx_cnn, images):

@@ -11,7 +11,7 @@ import click
 from harness import plugins
 from harness.cli import FAMILIES, cli
 from harness.commands.audit import verify
-from harness.core.plugin import NetworkLoad, Options, Profiles
+from harness.core.plugin import SAME, NetworkLoad, Options, Profiles
 from harness.core.units import Unit, format_value
 
 from .wording import code, codes, default_of, paragraphs, table, type_of
@@ -96,7 +96,8 @@ def _source(kind: type[Options]) -> Iterator[str]:
 
 
 def _pass(kind: type[Options]) -> Iterator[str]:
-    yield f"takes: {codes(kind.accepts)}; gives: `{kind.produces}`"  # type: ignore[attr-defined]
+    given = "what it takes" if kind.produces == SAME else code(kind.produces)  # type: ignore[attr-defined]
+    yield f"takes: {codes(kind.accepts)}; gives: {given}"  # type: ignore[attr-defined]
     if kind.needs:  # type: ignore[attr-defined]
         yield f"reads: {codes([f'data.{role}' for role in kind.needs])}"  # type: ignore[attr-defined]
 

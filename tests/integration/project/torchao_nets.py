@@ -200,3 +200,14 @@ class Undecided(nn.Module):
 
 def undecided():
     return Undecided()
+
+
+def digits_mlp(outliers=1.0, dtype="float32"):
+    """Digits [N, 1, 8, 8] to [N, 16] by linear layers; the weights of the first input of each are ``outliers`` times the others. The first
+    input of all is a pixel that has ink in no image."""
+    torch.manual_seed(10)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 16))
+    with torch.no_grad():
+        for layer in (net[1], net[3], net[5]):
+            layer.weight[:, 0] *= outliers
+    return net.to(getattr(torch, dtype))

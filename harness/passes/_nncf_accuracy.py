@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from harness.core.artifact import Dataset
 from harness.core.errors import CannotMeasure
-from harness.passes import _openvino_check
+from harness.passes._nncf_graph import Graph, Model
 
-if TYPE_CHECKING:
-    import openvino
-
-Score = Callable[["openvino.CompiledModel", Iterable[int]], tuple[float, list[float]]]
-"""What NNCF asks for: a compiled model and rows of the data, to their mean score and the score of each."""
+Score = Callable[[object, Iterable[int]], tuple[float, list[float]]]
+"""What NNCF asks for: a model as it hands it over and rows of the data, to their mean score and the score of each."""
 
 
 def held_out(data: Dataset, calibrated: int, max_drop: float) -> Dataset:
@@ -40,17 +36,17 @@ def held_out(data: Dataset, calibrated: int, max_drop: float) -> Dataset:
     return Dataset(inputs, data.targets[calibrated:])
 
 
-def score_on(data: Dataset) -> Score:
+def score_on(data: Dataset, graph: Graph) -> Score:
     """1 for a right answer and 0 for a wrong one, row by row, as the metric accuracy has it."""
     import numpy as np
 
     assert data.targets is not None
     targets = data.targets
 
-    def score(compiled: openvino.CompiledModel, rows: Iterable[int]) -> tuple[float, list[float]]:
-        hits = []
+    def score(prepared: object, rows: Iterable[int]) -> tuple[float, list[float]]:
+        answer, hits = graph.answer_of(prepared), list[float]()
         for row in rows:
-            values = np.asarray(compiled(_openvino_check.feed_of(data.batch(row, 1)))[0])
+            values = np.asarray(answer(data.batch(row, 1)))
             if values.ndim != 2 or values.shape[1] < 2:
                 raise CannotMeasure(f"'max_drop' needs one row of class scores a sample; the principal output is {list(values.shape)}")
             hits.append(float(int(np.argmax(values[0])) == int(targets[row])))
@@ -59,6 +55,6 @@ def score_on(data: Dataset) -> Score:
     return score
 
 
-def accuracy(model: openvino.Model, data: Dataset) -> float:
-    """Top-1 accuracy in float32, whatever this CPU prefers."""
-    return score_on(data)(_openvino_check.compiled(model), range(data.count))[0]
+def accuracy(model: Model, data: Dataset, graph: Graph) -> float:
+    """Top-1 accuracy, computed in float32 where the model is in float, whatever this CPU prefers."""
+    return score_on(data, graph)(model, range(data.count))[0]
