@@ -1,151 +1,225 @@
-"""Why a recipe does not pay: reasons in words, each from evidence of its own and its reference's profile, passes and machine."""
+"""Why a recipe does not pay: a sentence for each reason, wherever it is slower, not smaller or much less accurate than its reference.
+
+Where every recipe pays nothing is started. What is looked into once serves all trials of the same content.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.core.errors import BadInput, CannotMeasure
-from harness.core.profile import Profile, by_kind
-from harness.core.units import format_change, format_points
+from harness.core.measurement import FailureReason
+from harness.core.units import format_change
+from harness.engine import protocol
 from harness.engine.evaluate import launch_figures
 from harness.engine.profile_arms import profile_arms
+from harness.engine.reasons import less_accurate, not_smaller, slower
+from harness.engine.reasons.passes import changes_answers
 from harness.engine.trade_offs import reference_of
+from harness.engine.workers import Seat, Worker, WorkerFailed
 
 if TYPE_CHECKING:
-    from harness.core.result import QualityChange
+    from harness.core.inspection import LayerDifference
+    from harness.core.measurement import SessionFacts
+    from harness.core.profile import Profile
     from harness.core.scenario import PluginRef
     from harness.engine.case import Case
     from harness.engine.job import Job
+    from harness.engine.protocol import Reply
 
 METRIC = "latency_p50"
 PAYS = 0.97
 """A recipe that takes more than this share of its reference's time has not paid: what it gained could be the machine's mood."""
-MOST_RECIPES = 4
-TELLING_SHARE = 0.08
-"""Less than this share of a query's time explains nothing."""
-CONVERSIONS = {
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "aten::quantize_per_tensor", "aten::dequantize"), "between float and int8"),
-    **dict.fromkeys(("DynamicQuantizeLinear", "aten::quantize_per_tensor_dynamic"), "of activations to int8, anew in every call"),
-    **dict.fromkeys(("Cast", "aten::_to_copy", "aten::to"), "between number formats"),
-    **dict.fromkeys(("ReorderInput", "ReorderOutput", "Reorder", "Transpose"), "between memory layouts"),
-    **dict.fromkeys(("MemcpyToHost", "MemcpyFromHost"), "between host and device"),
-}
-INT8_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-"""Flags of a CPU, as Linux names them, with products of 8-bit integers in one instruction."""
-INT8_PASSES = ("quantize_", "torch_dynamic_int8", "torchao_int8", "pt2e_", "qat")
-SATURATING = ("quantize_dynamic", "quantize_static", "pt2e_", "torchao_int8_dynamic", "qat")
-"""Those with the option ``reduce_range``."""
-ZERO_PASSES = ("prune_magnitude", "prune_semi_structured")
+MOST_PROFILED, MOST_INSPECTED = 4, 8
+ONCE = ("baseline", "candidate")
+LEAST_NS = 200_000_000
+"""Shares of time need less of it than a comparison does."""
+
+
+@dataclass(slots=True)
+class _Looks:
+    """What was looked at for one case and serves the next: profiles by trial, notes by content, and the workers that look, by scenario:
+    one imports a framework once."""
+
+    open: ExitStack
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    profiled: int = 0
+    inspected: dict[str, list[str]] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def ask(self, job: Job, case: Case, request: protocol.TellContents | protocol.CompareLayers) -> Reply | str:
+        """The reply, or in its place why there is none. A worker that has gone is not asked again."""
+        assert case.subject is not None
+        procedure, scenario = job.procedure(case), case.trial.scenario
+        try:
+            if scenario not in self.workers:
+                seat = Seat("reasons", case.subject.cores, case.subject.threads, job.folder.logs / f"{scenario}-reasons.log")
+                self.workers[scenario] = self.open.enter_context(Worker(seat))
+            worker = self.workers[scenario]
+            if isinstance(request, protocol.TellContents):
+                return worker.ask(request, protocol.ContentsTold, timeout_s=procedure.timeout_s)
+            return worker.ask(request, protocol.LayersCompared, timeout_s=procedure.timeout_s)
+        except (BadInput, CannotMeasure) as error:
+            if isinstance(error, WorkerFailed) and error.failure.reason is not FailureReason.EXCEPTION:
+                self.workers.pop(scenario, None)
+            return _first_line(error)
 
 
 def explain_recipes(job: Job, cases: Sequence[Case]) -> None:
-    """Note on every recipe that is no quicker than its reference why that is so, as far as it can be seen."""
-    told = 0
+    """Note on every recipe that does not pay why that is so, as far as it can be seen."""
     for case in cases:
-        if note := saturation(case.trial.recipe.passes, job.environment.cpu_flags, case.quality_change):
+        if note := less_accurate.saturation(case.trial.recipe.passes, job.environment.cpu_flags, case.quality_change):
             case.notes.append(note)
-        reference = reference_of(case, cases)
-        if reference is None or not (_is_measured(case) and _is_measured(reference)):
-            continue
-        ratio = _ratio(case, reference)
-        if ratio is None or ratio <= PAYS:
-            continue
-        name = reference.trial.recipe.name
-        if told == MOST_RECIPES:
-            case.notes.append(
-                f"not quicker than '{name}' ({format_change(ratio - 1)}); the reasons were looked for in {told} other recipes only"
-            )
-            continue
-        told += 1
-        job.progress.step(f"{case.id}: profiling it and its reference")
-        folder = job.folder.path / "profiles" / f"{case.trial.scenario}-{case.trial.name}"
-        assert case.subject is not None and reference.subject is not None
-        try:
-            profiles = profile_arms({"baseline": reference.subject, "candidate": case.subject}, job.procedure(case), folder)
-        except (BadInput, CannotMeasure) as error:
-            case.notes.append(f"not quicker than '{name}', and not profiled: {str(error).splitlines()[0]}")
-            continue
-        passes = [step.name for step in case.trial.recipe.passes]
-        found = reasons(profiles.get("baseline"), profiles.get("candidate"), passes, job.environment.cpu_flags, case.trial.batch_size)
-        why = "; ".join(found) or "nothing in its profile, passes or this machine says why"
-        case.notes.append(f"not quicker than '{name}' ({format_change(ratio - 1)}): {why}")
+    with ExitStack() as stack:
+        looks = _Looks(stack)
+        for case in cases:
+            reference = reference_of(case, cases)
+            if reference is not None and _is_sound(case) and _is_sound(reference):
+                case.notes += _why_slower(job, case, reference, looks)
+                case.notes += _why_not_smaller_or_less_accurate(job, case, reference, looks)
 
 
-def reasons(
-    reference: Profile | None, recipe: Profile | None, passes: Collection[str], cpu_flags: Collection[str], batch_size: int
-) -> list[str]:
-    """What the evidence says, the largest share of a query's time first. ``cpu_flags`` is empty where they are not known."""
-    found = [] if recipe is None else _conversions(reference, recipe) + _outside(recipe, batch_size)
-    if any(name.startswith(INT8_PASSES) for name in passes) and cpu_flags and not set(INT8_FLAGS).intersection(cpu_flags):
-        found.append(f"this CPU has no instructions for products of 8-bit integers ({', '.join(INT8_FLAGS[:3])})")
-    if zeros := [name for name in passes if name in ZERO_PASSES]:
-        found.append(
-            f"dense kernels do not skip the zeros that '{zeros[0]}' makes: they save bytes where files are compressed, and no time"
+def _why_slower(job: Job, case: Case, reference: Case, looks: _Looks) -> list[str]:
+    ratio = _ratio(case, reference)
+    if ratio is None or ratio <= PAYS:
+        return []
+    name = reference.trial.recipe.name
+    head = f"not quicker than '{name}' ({format_change(ratio - 1)})"
+    if looks.profiled == MOST_PROFILED:
+        return [f"{head}; the reasons were looked for in {looks.profiled} other recipes only"]
+    looks.profiled += 1
+    job.progress.step(f"{case.id}: profiling it for the reasons why it is not quicker")
+    trouble = _profile(job, case, reference, looks)
+    found = slower.reasons(
+        slower.Evidence(
+            looks.profiles.get(reference.id),
+            looks.profiles.get(case.id),
+            case.trial.recipe.passes,
+            job.environment.cpu_flags,
+            case.trial.batch_size,
+            _facts(case),
         )
+    )
+    if not found:
+        return [f"{head}: {trouble or 'nothing in its profile, passes or this machine says why'}"]
+    return _sentences(head, "also not quicker", found)
+
+
+def _profile(job: Job, case: Case, reference: Case, looks: _Looks) -> str | None:
+    """Take the profiles that are not there yet; why the recipe has none, where that is so."""
+    assert case.subject is not None and reference.subject is not None
+    arms = {"candidate": case.subject}
+    if reference.id not in looks.profiles:
+        arms["baseline"] = reference.subject
+    folder = job.folder.path / "profiles" / f"{case.trial.scenario}-{case.trial.name}"
+    try:
+        found = profile_arms(arms, job.procedure(case), folder, turns=ONCE, least_ns=LEAST_NS)
+    except (BadInput, CannotMeasure) as error:
+        return f"it was not profiled ({_first_line(error)})"
+    names = {"baseline": reference.id, "candidate": case.id}
+    looks.profiles |= {names[arm]: profile for arm, profile in found.items()}
+    return None if case.id in looks.profiles else f"runtime '{case.subject.runtime.name}' has no profiler that would say why"
+
+
+def _why_not_smaller_or_less_accurate(job: Job, case: Case, reference: Case, looks: _Looks) -> list[str]:
+    """Both are of the content alone, so that trials which differ in their batch size share the answers; asked in one worker."""
+    assert case.subject is not None and reference.subject is not None
+    passes = case.trial.recipe.passes
+    size, before = case.subject.artifact.size_bytes, reference.subject.artifact.size_bytes
+    is_large = not_smaller.is_to_shrink(passes) and size > not_smaller.SMALLER * before
+    fallen = less_accurate.fall(case)
+    if not is_large and fallen is None:
+        return []
+    key = f"{case.subject.artifact.sha256} {reference.subject.artifact.sha256} {is_large} {fallen}"
+    if key not in looks.inspected:
+        if len(looks.inspected) == MOST_INSPECTED:
+            return [f"not smaller or less accurate than '{reference.trial.recipe.name}'; {MOST_INSPECTED} other recipes were looked into"]
+        job.progress.step(f"{case.id}: looking for the reasons why it is {'not smaller' if is_large else 'less accurate'}")
+        looks.inspected[key] = _inspected(job, case, reference, looks, is_large=is_large, fallen=fallen)
+    return looks.inspected[key]
+
+
+def _inspected(job: Job, case: Case, reference: Case, looks: _Looks, *, is_large: bool, fallen: str | None) -> list[str]:
+    """The sentences of both questions."""
+    assert case.subject is not None and reference.subject is not None
+    name, notes = reference.trial.recipe.name, list[str]()
+    if is_large:
+        size, share = case.subject.artifact.size_bytes, case.subject.artifact.size_bytes / reference.subject.artifact.size_bytes
+        head = f"not smaller than '{name}' ({100 * share:.0f} % of its bytes)"
+        told = looks.ask(job, case, protocol.TellContents(case.subject.artifact))
+        if isinstance(told, protocol.ContentsTold):
+            found = not_smaller.reasons(told.contents, size, case.trial.recipe.passes)
+            notes += _sentences(head, "also not smaller", found or ["nothing that its file stores says why"])
+        else:
+            notes.append(f"{head}: {told}")
+    if fallen is not None:
+        steps = _changing_steps(job, case)
+        replies = [looks.ask(job, case, request) for _, request in steps]
+        notes += _why_less_accurate(job, case, f"answers worse than '{name}' ({fallen})", [ref for ref, _ in steps], replies)
+    return notes
+
+
+def _why_less_accurate(job: Job, case: Case, head: str, steps: Sequence[PluginRef], replies: Sequence[Reply | str]) -> list[str]:
+    passes = case.trial.recipe.passes
+    compared = [(ref, reply.differences) for ref, reply in zip(steps, replies, strict=True) if isinstance(reply, protocol.LayersCompared)]
+    if compared:
+        step, differences = max(compared, key=lambda one: _worst(one[1]))
+        worst = less_accurate.telling(differences)
+        told = less_accurate.told_of(worst, step.name) if worst else f"no layer's output differs after '{step.name}'"
+    elif steps:
+        step, differences = steps[-1], ()
+        told = f"which layers differ most cannot be told: {replies[-1]}"
+    else:
+        facts = _facts(case)
+        computed = "" if facts is None else f", and its session computes in {facts.precision}"
+        return [f"{head}: none of its passes rounds or cuts weights{computed}"]
+    advice = less_accurate.advice(step, passes, differences, job.environment.cpu_flags)
+    return [f"{head}: {told}", *([advice] if advice else [])]
+
+
+def _changing_steps(job: Job, case: Case) -> list[tuple[PluginRef, protocol.CompareLayers]]:
+    """Each pass that changes answers, with the question how the layers of the model before it differ from those behind it."""
+    assert case.subject is not None
+    found = []
+    artifacts = [
+        job.builder.artifact(case.trial, dataclasses.replace(case.derivation, steps=case.derivation.steps[: length + 1]))
+        for length in range(len(case.derivation.steps))
+    ]
+    for number, ref in enumerate(case.trial.recipe.passes, start=1):
+        if changes_answers(ref):
+            data, size = case.subject.data, case.subject.batch_size
+            found.append((ref, protocol.CompareLayers(artifacts[number - 1], artifacts[number], data, size)))
     return found
 
 
-def saturation(passes: Sequence[PluginRef], cpu_flags: Collection[str], change: QualityChange | None) -> str | None:
-    """Why an int8 recipe answers worse here than on other CPUs; None where nothing is worse, or the flags say nothing of it.
-
-    Without VNNI the products of unsigned and signed bytes are summed in pairs of 16 bits, which saturate (ONNX Runtime, "Quantize ONNX
-    models", on reduce_range): seven bits for the weights leave room.
-    """
-    lacks = "avx2" in cpu_flags and not set(INT8_FLAGS).intersection(cpu_flags)
-    eight_bits = [ref.name for ref in passes if ref.name.startswith(SATURATING) and not ref.options.get("reduce_range")]
-    if not lacks or not eight_bits or change is None or change.difference >= 0:
-        return None
-    return (
-        f"{change.metric} is {format_points(change.difference)} against the reference, and this CPU has no VNNI: sums of its int8 products "
-        f"saturate. '{eight_bits[-1]}: {{reduce_range: true}}' gives weights 7 bits and avoids that"
-    )
+def _sentences(head: str, further: str, found: Sequence[str]) -> list[str]:
+    return [f"{head}: {found[0]}", *(f"{further}: {reason}" for reason in found[1:])]
 
 
-def _conversions(reference: Profile | None, recipe: Profile) -> list[str]:
-    """Time that goes into conversions which the reference has less of."""
-    before = _shares(reference) if reference is not None else Counter[str]()
-    spent: Counter[str] = Counter()
-    kinds: dict[str, list[str]] = {}
-    for kind, share in _shares(recipe).items():
-        if kind in CONVERSIONS and share > before[kind]:
-            spent[CONVERSIONS[kind]] += share - before[kind]
-            kinds.setdefault(CONVERSIONS[kind], []).append(kind)
-    return [
-        f"{100 * share:.0f} % of its time are conversions {what} ({', '.join(sorted(kinds[what]))})"
-        for what, share in spent.most_common()
-        if share >= TELLING_SHARE
-    ]
+def _worst(differences: Sequence[LayerDifference]) -> float:
+    return max((float("inf") if one.relative is None else one.relative for one in differences), default=0.0)
 
 
-def _outside(recipe: Profile, batch_size: int) -> list[str]:
-    """Operators so small that calling them takes longer than they do: more of the same with any faster kernel."""
-    calls = sum(one.calls for one in recipe.operators) / recipe.queries
-    outside = 1 - sum(one.own_ns for one in recipe.operators) / recipe.wall_ns
-    if outside < 0.5 or not calls:
-        return []
-    more = " (a larger batch gives each more to do)" if batch_size == 1 else ""
-    return [f"under the profiler {100 * outside:.0f} % of a query pass outside of its {calls:.0f} operators, which are small{more}"]
+def _facts(case: Case) -> SessionFacts | None:
+    return case.measurement.runs[0].facts if case.measurement is not None and case.measurement.runs else None
 
 
-def _shares(profile: Profile) -> Counter[str]:
-    """The share of a query's operator time by type."""
-    total = sum(one.own_ns for one in profile.operators) or 1
-    shares: Counter[str] = Counter()
-    for one in by_kind(profile).operators:
-        shares[one.kind] += one.own_ns / total  # type: ignore[assignment]  # a Counter of shares
-    return shares
+def _first_line(error: Exception) -> str:
+    """What an error says, without the stage that it was raised in."""
+    return str(error).splitlines()[0].removeprefix("reasons, layers: ").removeprefix("reasons, contents: ")
 
 
-def _is_measured(case: Case) -> bool:
+def _is_sound(case: Case) -> bool:
     return case.subject is not None and case.failure is None and case.measurement is not None and bool(case.measurement.runs)
 
 
 def _ratio(case: Case, reference: Case) -> float | None:
     """The recipe's median over its reference's, by the medians of their launches."""
-    import statistics
-
     figures = [launch_figures(METRIC, one.measurement) for one in (case, reference) if one.measurement is not None]
     values = [statistics.median(found) for found in figures if isinstance(found, list)]
     return values[0] / values[1] if len(values) == 2 else None

@@ -37,6 +37,7 @@ def test_zeros_are_counted_where_they_are(shop, mlp, rows):
     assert pruned.stored_bytes == contents_of(mlp).stored_bytes
 
 
+@pytest.mark.slow
 def test_a_graph_in_int8_is_told_by_the_operators_that_read_its_weights(shop, onnx_cnn, images):
     before, after = contents_of(onnx_cnn), contents_of(shop.apply("quantize_static", onnx_cnn, images))
     wide, narrow = by_kind(before)["Conv", "float32"], by_kind(after)["Conv", "int8"]
@@ -78,12 +79,14 @@ def saved(onnx, folder, nodes, weights, beside=False):
     return ModelArtifact(folder, "onnx", "m.onnx", (), (), 1, "0" * 64, ())
 
 
+@pytest.mark.slow
 def test_an_openvino_model_is_told_by_its_constants(shop, onnx_cnn, images):
     pytest.importorskip("openvino")
     found = by_kind(contents_of(shop.apply("export_openvino", onnx_cnn, images)))
     assert any(kind == "Convolution" for kind, _ in found)
 
 
+@pytest.mark.slow
 def test_a_program_is_told_by_the_operators_that_read_its_weights(shop, mlp, rows):
     pytest.importorskip("torchao")
     found = by_kind(contents_of(shop.apply("pt2e_static_int8", mlp, rows)))

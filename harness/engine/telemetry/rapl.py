@@ -6,11 +6,14 @@ counters are readable by root alone, unless the administrator has changed that.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 POWERCAP = Path("sys/class/powercap")
+FOLDER_VARIABLE = "HARNESS_POWERCAP"
+"""Names a folder that is read in place of /sys/class/powercap: in a container, where the host's is mounted; in a test, one of its own."""
 MICRO = 1e6
 HINT = "let this user read it: 'sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj', until the next start of the machine"
 
@@ -45,9 +48,16 @@ class Rapl:
         return found
 
 
-def find_rapl(root: Path = Path("/")) -> Rapl:
-    """The counters under ``root``. Nothing is raised: what cannot be read is named in ``trouble``."""
-    zones = sorted(zone for zone in (root / POWERCAP).glob("intel-rapl:*") if (zone / "energy_uj").exists())
+def find_rapl(root: Path | None = None, environment: Mapping[str, str] = os.environ) -> Rapl:
+    """The counters under ``root``; where none is given, those of the folder that ``environment`` names, or of this machine.
+
+    Nothing is raised: what cannot be read is named in ``trouble``.
+    """
+    named = environment.get(FOLDER_VARIABLE) if root is None else None
+    folder = Path(named) if named else (root or Path("/")) / POWERCAP
+    zones = sorted(zone for zone in folder.glob("intel-rapl:*") if (zone / "energy_uj").exists())
+    if not zones and named:
+        return Rapl(trouble=f"${FOLDER_VARIABLE} is {named}, where there is no energy counter (no intel-rapl:*/energy_uj)")
     if not zones:
         return Rapl(
             trouble="this machine shows no energy counter of its CPU (no /sys/class/powercap/intel-rapl:*), as most virtual machines"

@@ -44,3 +44,13 @@ def test_a_counter_that_has_gone_is_left_out(package, tmp_path):
     found = find_rapl(tmp_path)
     (made.folder / "energy_uj").unlink()
     assert found.read() == {}
+
+
+def test_the_folder_that_the_environment_names_is_read_in_place_of_the_machine_s(package, tmp_path):
+    folder = package(at_uj=7).folder.parent
+    assert find_rapl(environment={"HARNESS_POWERCAP": str(folder)}).read() == {"package-0": 7}
+
+
+def test_a_named_folder_without_counters_is_told_by_its_name(tmp_path):
+    found = find_rapl(environment={"HARNESS_POWERCAP": str(tmp_path)})
+    assert found.trouble == f"$HARNESS_POWERCAP is {tmp_path}, where there is no energy counter (no intel-rapl:*/energy_uj)"
