@@ -56,6 +56,14 @@ def test_the_page_and_the_plain_files_are_all_there(release):
     assert told["commit"] == release[0].git("rev-parse", "HEAD") and told["dirty"] is False and told["release"] == "1.0"
 
 
+def test_the_history_tells_the_head_room_of_the_release_by_its_name(release):
+    ended = release[0].harness("history", "base", "--releases", "--metric", "accuracy", "--json")
+    (room,) = ended.summary["head_room"]
+    (point,) = room["points"]
+    assert (room["trial"], room["clause"]) == (FAST, "accuracy: at least 90 %"), ended
+    assert (point["release"], point["state"]) == ("1.0", "KEPT") and point["head_room"] == pytest.approx((point["value"] - 0.9) / 0.9)
+
+
 def test_a_forged_bundle_is_named_and_exits_with_one(release, elsewhere):
     forged = copied(release[1], elsewhere.root / "forged")
     rewritten(forged, "audit.json", lambda audit: audit["clauses"][0].update(value=0.5))

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,16 @@ from click.testing import CliRunner
 from fakes import results
 
 from harness.commands.history import history
+from harness.core.audit import Audit, AuditedClause, AuditedTrial
+from harness.core.comparison import SlaFinding, SlaState
 from harness.core.errors import BadInput, CannotMeasure
+from harness.core.result import TrialState
+from harness.core.units import Unit
 from harness.engine.keep_history import project_of
 from harness.store.history import History
 
 FP32, INT8 = "digits-resnet50/fp32-cpu-b1", "digits-resnet50/int8-cpu-b1"
+PROMISE = "int8.latency_p99: at most 50 ms"
 
 
 @pytest.fixture
@@ -38,6 +44,34 @@ def kept(location):
 
 def session(day, *trials):
     return results.result(id=f"run-{day:02}", started_at=f"2026-10-{day:02}T08:00:00Z", trials=trials, comparisons=(), sla=())
+
+
+@pytest.fixture
+def promised(location):
+    """Three sessions with a promise, each with less head room; the first two are releases."""
+    into, project = History(str(location)), project_of(Path.cwd())
+    for day, value in ((1, 31e6), (2, 40e6), (3, 56e6)):
+        state = SlaState.KEPT if value < 5e7 else SlaState.BROKEN
+        finding = SlaFinding(INT8, "latency_p99", PROMISE, Unit.NANOSECONDS, value, 0.004, 5e7, state, "told", 31)
+        made = replace(session(day, results.trial("int8", charts=False)), sla=(finding,))
+        into.append(made, project, "main")
+        if day < 3:
+            clauses = () if day == 1 else (audited(value, state),)
+            into.name_release(replace(an_audit(made, project), release=f"1.{day}.0", clauses=clauses), lambda metric: "lower")
+    return into
+
+
+def audited(value, state):
+    ns = Unit.NANOSECONDS
+    return AuditedClause(
+        "digits-resnet50", INT8, "latency_p99", PROMISE, 31, 5e7, ns, ns, state, value, 0.004, "", 0.975, "queries", 9, 0, "", 1, "", "", ()
+    )
+
+
+def an_audit(run, project):
+    trial = AuditedTrial(INT8, TrialState.MEASURED, "measured", environment_key="4f0aa1c3b977")
+    moment = run.started_at
+    return Audit(1, "0.1.0", "", moment, project, None, None, run.id, "audit", moment, moment, run.environment, (), 0.975, (), {}, (trial,))
 
 
 def told(*arguments):
@@ -81,26 +115,67 @@ def test_machines_are_told_apart_where_a_trial_has_several(kept):
     assert [line.split("  ")[2] for line in out.splitlines()] == ["machine 4f0aa1c3b977", "machine elsewhere"]
 
 
+def test_the_head_room_of_every_promise_is_told_below_the_metrics(promised):
+    out, err = told("--metric", "latency_p99")
+    _, _, rooms = out.partition("\n\n")
+    assert err == "" and rooms == (
+        "head room: the share of a promise's limit that was left\n"
+        f"{INT8}  {PROMISE}  █▅▁                       3 sessions, 1.1.0 to 2026-10-03, "
+        "last 12.0 % beyond the limit (56.0 ms), BROKEN\n"
+    )
+
+
+def test_over_releases_every_one_is_told_by_its_name(promised):
+    out, _ = told("--metric", "latency_p99", "--releases")
+    assert "2 sessions, 1.1.0 to 1.2.0" in out.splitlines()[0]
+    assert out.splitlines()[-2:] == [
+        "  1.1.0  2026-10-01  31.0 ms  KEPT  38.0 % left",
+        "  1.2.0  2026-10-02  40.0 ms  KEPT  20.0 % left",
+    ]
+
+
+def test_without_a_release_it_is_said_what_names_one(kept, location):
+    assert told("--releases") == ("", f"no releases of digits in {location} yet: 'harness audit --release' names them\n")
+
+
+def test_the_json_of_the_head_room_tells_every_session(promised):
+    (room,) = json.loads(told("--json")[0], parse_constant=pytest.fail)["head_room"]
+    assert set(room) == {"trial", "clause", "metric", "limit", "unit", "environment_key", "points", "changes"}
+    assert [(point["release"], point["state"], round(point["head_room"], 3)) for point in room["points"]] == [
+        ("1.1.0", "KEPT", 0.38),
+        ("1.2.0", "KEPT", 0.2),
+        (None, "BROKEN", -0.12),
+    ]
+
+
+def test_the_page_has_the_head_room_with_its_releases(promised, tmp_path):
+    told("--html", str(tmp_path / "trends.html"))
+    text = (tmp_path / "trends.html").read_text(encoding="utf-8")
+    assert "Head room of promises" in text and "12.0\N{NO-BREAK SPACE}% beyond the limit" in text and "<b>1.2.0</b>" in text
+    assert len(re.findall(f'aria-label="head room of ‘{PROMISE}’ on {INT8} over 3 sessions', text)) == 2
+
+
 def test_json_is_strict_and_tells_every_point_and_change(kept, location):
     out, err = told("int8", "--metric", "latency_p50", "--json")
     document = json.loads(out, parse_constant=pytest.fail)
-    assert err == "" and set(document) == {"schema", "project", "history", "trends"}
+    assert err == "" and set(document) == {"schema", "project", "history", "trends", "head_room"}
     assert (document["schema"], document["project"], document["history"]) == (1, "digits", str(location))
     (trend,) = document["trends"]
     assert set(trend) == {"trial", "metric", "unit", "better", "environment_key", "points", "changes"}
     assert (trend["trial"], trend["unit"], trend["better"], len(trend["points"])) == (INT8, "ns", "lower", 24)
-    assert set(trend["points"][0]) == {"at", "run", "commit", "ref", "value", "low", "high", "dirty"}
+    assert set(trend["points"][0]) == {"at", "run", "commit", "ref", "value", "low", "high", "dirty", "release"}
     (change,) = trend["changes"]
     assert set(change) == {"index", "at", "run", "commit", "before", "after", "ratio", "p_value", "worse"}
     assert (change["index"], change["run"], change["worse"]) == (12, "run-13", True)
     assert change["ratio"] == pytest.approx(1.041)
 
 
-def test_the_fields_of_the_json_are_all_in_the_document(kept):
+def test_the_fields_of_the_json_are_all_in_the_document(kept, promised):
     out, _ = told("--json")
     text = (Path(__file__).parents[1] / "docs" / "history.md").read_text(encoding="utf-8")
     trend = next(one for one in json.loads(out)["trends"] if one["changes"])
-    fields = {*json.loads(out), *trend, *trend["points"][0], *trend["changes"][0]}
+    room = json.loads(out)["head_room"][0]
+    fields = {*json.loads(out), *trend, *trend["points"][0], *trend["changes"][0], *room, *room["points"][0]}
     assert [field for field in fields if f"`{field}`" not in text] == []
 
 

@@ -25,6 +25,7 @@ from harness.engine.audit.looks import confidence_at, launches_wanted
 from harness.engine.audit.make import Claim, check_claim, check_source, make_audit, write_bundle
 from harness.engine.audit.page import page_of
 from harness.engine.audit.print_page import print_page
+from harness.engine.keep_history import keep_release
 from harness.engine.read_scenario import read_scenarios
 from harness.engine.sla import CONFIDENCE
 from harness.store.bundles import is_archive, is_taken, pack, stem_of
@@ -112,7 +113,8 @@ def carry_out(order: Order, progress: Progress) -> Made:
         order.archive.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(bundle, order.folder, dirs_exist_ok=True)
         pack(order.folder, order.archive)
-    return Made(audit, tuple(_told(order, audit, printed)))
+    left_out = keep_release(audit)
+    return Made(audit, (*_told(order, audit, printed), *(() if left_out is None else (f"note: {left_out}",))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,23 +108,28 @@ def audit(
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--allowed-signers", type=click.Path(path_type=Path), metavar="FILE", help="Whose signatures count, as ssh-keygen reads it.")
 @click.option("--signer", metavar="WHO", help="Who must have signed; any of the allowed signers where absent.")
+@click.option("--as-of", metavar="DAY", help="The day on which waivers must count, as 2027-01-31.  [default: today, in UTC]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON (docs/audit.md).")
-def verify(bundle: Path, allowed_signers: Path | None, signer: str | None, as_json: bool) -> None:
+def verify(bundle: Path, allowed_signers: Path | None, signer: str | None, as_of: str | None, as_json: bool) -> None:
     """Check a bundle with nothing but the bundle: every digest, and every figure once more from the raw data.
 
     Exit codes: 1 where it does not hold; where it holds, that of the audit: 0 all kept (or waived), 1 broken, 3 unproven or unmeasured.
     """
     if signer is not None and allowed_signers is None:
         raise click.UsageError("--signer is looked up in a file of allowed signers: give --allowed-signers too")
-    from datetime import UTC, datetime
+    from datetime import UTC, date, datetime
 
     from harness.core.errors import ExitCode
     from harness.engine.audit.page import page_of
     from harness.engine.audit.verify import verify as verify_bundle
     from harness.store.bundles import opened
 
+    try:
+        day = datetime.now(UTC).date() if as_of is None else date.fromisoformat(as_of)
+    except ValueError as error:
+        raise click.UsageError(f"--as-of '{as_of}' is not a day: write it as '2027-01-31'") from error
     with opened(bundle) as folder:
-        found = verify_bundle(folder, page_of, allowed_signers, signer, today=datetime.now(UTC).date().isoformat())
+        found = verify_bundle(folder, page_of, allowed_signers, signer, today=day.isoformat())
     code = int(ExitCode.REGRESSION) if not found.holds or found.audit is None else found.audit.exit_code
     if as_json:
         click.echo(_json(found, code), nl=False)
@@ -136,7 +141,7 @@ def verify(bundle: Path, allowed_signers: Path | None, signer: str | None, as_js
 
 def _lines(audit: Audit) -> Iterable[str]:
     """The verdict, then a line for each promise, its waivers below it."""
-    from harness.core.audit import GRAVITY
+    from harness.core.audit import GRAVITY, loads_told
     from harness.core.plain_text import plain_text
 
     yield plain_text(f"release {audit.release}: {audit.headline}")
@@ -147,6 +152,9 @@ def _lines(audit: Audit) -> Iterable[str]:
                 "waived" if clause.waived_by(audit.day) is waiver else "waiver not needed" if clause.state == "KEPT" else "waiver expired"
             )
             yield plain_text(f"{'':<10}  {counts}: {waiver.who} until {waiver.until}: {waiver.why}")
+    for trial in audit.trials:
+        if trial.loads:
+            yield plain_text(f"load of {trial.id}: {loads_told(trial.loads)}")
     for note in audit.notes:
         yield plain_text(f"note: {note}")
 

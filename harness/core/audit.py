@@ -7,7 +7,7 @@ Schema history of ``audit.json`` (``SCHEMA``):
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ from harness.core.errors import ExitCode
 from harness.core.estimate import Absent
 from harness.core.measurement import SessionFacts
 from harness.core.result import Content, TrialState
-from harness.core.units import Unit
+from harness.core.units import Unit, format_value
 
 SCHEMA = 1
 GRAVITY = (SlaState.KEPT, SlaState.UNMEASURED, SlaState.UNPROVEN, SlaState.BROKEN)
@@ -66,6 +66,62 @@ class LaunchLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadLine:
+    """The load over the network that one launch was measured under, and what came of it.
+
+    ``kind`` is ``open`` (a schedule, whatever the server does) or ``closed`` (``users`` who wait); ``arrivals``, ``rate_per_s`` and
+    ``users`` are what was asked for. ``duration_ns`` is from the first intended send to the last answer. ``due`` requests were intended in
+    it, ``answered`` of them with success, ``failed`` by what came instead; ``in_time`` were answered within ``limit_ns``, the latency
+    that is promised. ``p50_ns`` and ``p99_ns`` are of all requests that were due, a failed one counted as the whole timeout.
+    ``sent_late_...`` is how late requests were sent, waiting for a free connection included; ``turned_late_p99_ns`` how late the
+    generator itself turned to them. ``generator_hosts`` are the other machines that sent; empty where this one did. ``records`` is the
+    file with every request, in the bundle. ``counted_again``: all of this but what the generators tell of themselves follows from that
+    file; False where its form is not known.
+    """
+
+    launch: int
+    kind: Literal["open", "closed"]
+    arrivals: str
+    rate_per_s: float | None
+    users: int | None
+    duration_ns: int
+    due: int
+    answered: int
+    failed: Mapping[str, int]
+    limit_ns: int | None
+    in_time: int | None
+    p50_ns: float
+    p99_ns: float
+    sent_late_p99_ns: int
+    sent_late_most_ns: int
+    dropped: int
+    turned_late_p99_ns: int | None
+    generator_cpu: float
+    generator_processes: int
+    generator_hosts: tuple[str, ...]
+    records: str
+    counted_again: bool
+
+    @property
+    def answered_per_s(self) -> float:
+        """Answers a second."""
+        return self.answered / (self.duration_ns / 1e9)
+
+    @property
+    def in_time_per_s(self) -> float | None:
+        """Answers a second within the promised latency; None where none is promised."""
+        return None if self.in_time is None else self.in_time / (self.duration_ns / 1e9)
+
+    @property
+    def asked(self) -> str:
+        """``open loop, poisson arrivals at 200 /s`` or ``closed loop, 16 users``."""
+        if self.kind == "closed":
+            return f"closed loop, {self.arrivals if self.users is None else f'{self.users:,} user' + 's' * (self.users != 1)}"
+        rate = "" if self.rate_per_s is None else f" at {format_value(self.rate_per_s, Unit.PER_SECOND)}"
+        return f"open loop, {self.arrivals} arrivals{rate}"
+
+
+@dataclass(frozen=True, slots=True)
 class AuditedClause:
     """One promise on one trial. ``value`` and ``bound`` are those of the SLA finding; ``bound_of`` says what the bound is of, and
     ``confidence`` is its one-sided confidence (None where the number is exact or there is none). ``count`` is how many queries or samples
@@ -105,7 +161,8 @@ class AuditedClause:
 @dataclass(frozen=True, slots=True)
 class AuditedTrial:
     """What is known of a trial and does not follow from raw data. ``key`` is what its launches in the journal are marked with;
-    ``reference`` is the trial that fidelity is told against; ``absent`` are metrics of samples that have no score, and why."""
+    ``absent`` are metrics of samples that have no score, and why. ``launches``, ``queries`` and ``loads`` do follow from raw data: they are
+    counted anew in every conclusion; ``loads`` is empty under a load inside the worker."""
 
     id: str
     state: TrialState
@@ -123,6 +180,7 @@ class AuditedTrial:
     absent: tuple[Absent, ...] = ()
     launches: int = 0
     queries: int = 0
+    loads: tuple[LoadLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +228,17 @@ class Audit:
     def day(self) -> str:
         """The day of the audit (UTC), on which waivers count or do not."""
         return self.audited_at[:10]
+
+
+def loads_told(loads: Sequence[LoadLine]) -> str:
+    """The loads of a trial's launches in one line: what was asked for, how much came of it, and whether the generator was late."""
+    due = sum(line.due for line in loads)
+    broken = due - sum(line.answered for line in loads)
+    late = max((line.turned_late_p99_ns for line in loads if line.turned_late_p99_ns is not None), default=None)
+    counted = "" if late is None else f", the generator late by at most {format_value(late, Unit.NANOSECONDS)} (p99 of a launch)"
+    launches = f"{len(loads):,} {'launch' if len(loads) == 1 else 'launches'}"
+    each = format_value(sum(line.duration_ns for line in loads) / len(loads), Unit.NANOSECONDS)
+    return f"{loads[0].asked}, {launches} of {each} each: {due:,} requests due, {broken:,} broken{counted}"
 
 
 def verdict_of(clauses: Iterable[AuditedClause], day: str) -> tuple[SlaState, int, ExitCode, str]:

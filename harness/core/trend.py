@@ -18,7 +18,7 @@ RECENT_SESSIONS = 50
 class TrendPoint:
     """One session's number. ``at`` is ISO 8601 in UTC; ``ref`` is the branch; ``low`` and ``high`` are None where the number is exact.
 
-    ``dirty``: the source differed from ``commit``.
+    ``dirty``: the source differed from ``commit``. ``release`` is what an audit of the run called it; several names by commas.
     """
 
     at: str
@@ -29,11 +29,17 @@ class TrendPoint:
     low: float | None
     high: float | None
     dirty: bool
+    release: str | None = None
 
     @property
     def date(self) -> str:
         """``2026-10-03``."""
         return self.at[:10]
+
+    @property
+    def name(self) -> str:
+        """The release where an audit named one, else the date."""
+        return self.release or self.date
 
 
 @dataclass(frozen=True, slots=True)

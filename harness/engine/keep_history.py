@@ -17,6 +17,7 @@ from harness.engine.read_environment import git
 from harness.store.history import History, history_here
 
 if TYPE_CHECKING:
+    from harness.core.audit import Audit
     from harness.core.result import RunResult
     from harness.core.trend import Trend
 
@@ -43,6 +44,24 @@ def keep_history(result: RunResult, root: Path) -> RunResult:
         told = " ".join(str(error).split())
         return dataclasses.replace(result, notes=(*result.notes, f"the history was left out: {told}"))
     return dataclasses.replace(result, trends=trends)
+
+
+def keep_release(audit: Audit) -> str | None:
+    """Tell the history which release a run was audited for, with its promises as the audit found them.
+
+    What could not be kept, in one line; None where it was kept or the history is switched off.
+    """
+    try:
+        history = history_here()
+        if history is not None:
+            history.name_release(audit, _direction)
+    except HarnessError as error:
+        return f"the history was left out: {' '.join(str(error).split())}"
+    return None
+
+
+def _direction(metric: str) -> str | None:
+    return metric_of(metric).better if metric in plugins.names("metrics") else None
 
 
 def project_of(root: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.core.audit import GRAVITY, Audit, AuditedClause, AuditedTrial
@@ -22,6 +24,8 @@ def render(audit: Audit, environment: Environment, style: str) -> bytes:
     own = environment.loader.get_source(environment, "audit.css")[0] if environment.loader else ""
     ordered = sorted(audit.clauses, key=lambda clause: (clause.waived_by(audit.day) is not None, -GRAVITY.index(clause.state)))
     counts = Counter(clause.state for clause in audit.clauses)
+    loads = [trial for trial in audit.trials if trial.loads]
+    asked = {trial.id: trial.loads[0].asked for trial in loads}
     page = environment.get_template("audit_page.html.j2").render(
         audit=audit,
         style=style,
@@ -33,11 +37,14 @@ def render(audit: Audit, environment: Environment, style: str) -> bytes:
         sentences=_sentences(audit),
         value_told=_value,
         bound_told=bound_told,
-        rests_on=rests_on,
+        rests_on=partial(rests_on, asked),
         sure=_sure,
         trial_of={trial.id: trial for trial in audit.trials},
         runs_as=_runs_as,
         launches_shown=LAUNCHES_SHOWN,
+        loads=loads,
+        load_numbers={trial.id: number for number, trial in enumerate(loads, 1)},
+        records={line.records for trial in loads for line in trial.loads},
         unused=[waiver for waiver in audit.waivers if not any(waiver in clause.waivers for clause in audit.clauses)],
         anchors={},
     )
@@ -61,16 +68,16 @@ def bound_told(clause: AuditedClause) -> str:
     return f"{side} {format_value(clause.bound, unit)}"
 
 
-def rests_on(clause: AuditedClause) -> str:
-    """How much evidence, and under which load."""
+def rests_on(asked: Mapping[str, str], clause: AuditedClause) -> str:
+    """How much evidence, and under which load; ``asked`` says by trial what a load over the network was."""
     if clause.basis == "nothing":
         return "nothing"
     if clause.basis == "samples":
         return f"{clause.count:,} evaluation samples"
     if clause.basis == "artifact":
         return "the model’s files"
-    batch = f", batch {clause.batch_size}"
-    return f"{clause.count:,} queries in {len(clause.launches):,} launches under {clause.load}{batch}"
+    load = f"{clause.load} ({asked[clause.trial]})" if clause.trial in asked else clause.load
+    return f"{clause.count:,} queries in {len(clause.launches):,} launches under {load}, batch {clause.batch_size}"
 
 
 def _sentences(audit: Audit) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TOLD_FIRST = ("latency_p50", "latency_p99", "throughput", "accuracy", "agreement", "output_cosine", "peak_memory", "model_size")
 """The order in which metrics are told; others follow by name."""
+COLUMNS = (*TOLD_FIRST, "energy_per_inference")
+"""The metrics that stand in the table of recipes beside each other; all others are folded away below it."""
 COST = "latency_p50"
 QUALITIES = ("accuracy", "agreement", "output_cosine")
 """What latency is traded against: the first of these that the recipes have."""
@@ -64,6 +66,20 @@ def metrics_told(trials: Sequence[TrialRecord]) -> list[str]:
     return first + sorted(known.difference(first))
 
 
+def columns_of(trials: Sequence[TrialRecord]) -> tuple[list[str], list[str]]:
+    """The metrics that the table of recipes shows beside each other, and those for which there is no room: the wider it is, the less is
+    seen of it. Of qualities that never move (an agreement of 100 % everywhere) the first is enough."""
+    told = metrics_told(trials)
+    shown = [metric for metric in told if metric in COLUMNS]
+    quality = next((metric for metric in QUALITIES if metric in shown), None)
+    shown = [metric for metric in shown if metric not in QUALITIES or metric == quality or _varies(trials, metric)]
+    return shown, [metric for metric in told if metric not in shown]
+
+
+def _varies(trials: Sequence[TrialRecord], metric: str) -> bool:
+    return len({estimate.value for trial in trials if (estimate := trial.estimate(metric)) is not None}) > 1
+
+
 def ratio_to(trial: TrialRecord, other: TrialRecord | None, metric: str) -> float | None:
     """The trial's value over the other's; None without both, or where the other's is zero."""
     ours, theirs = trial.estimate(metric), None if other is None else other.estimate(metric)
@@ -88,14 +104,14 @@ def bargain(trial: TrialRecord, reference: TrialRecord | None) -> str:
     told = [
         _compared(ratio_to(trial, reference, metric), better, worse)
         for metric, better, worse in (
-            (COST, "{:.2f} times as quick", "takes {:.2f} times as long"),
+            (COST, "{:.2f} times as quick", "{:.2f} times the latency"),
             (SIZE, "{:.2f} of the size", "{:.2f} times as large"),
             ("peak_memory", "{:.2f} of the memory", "{:.2f} times the memory"),
         )
     ]
     buys = [text for text, is_better in filter(None, told) if is_better]
     costs = [text for text, is_better in filter(None, told) if not is_better]
-    if (change := trial.quality_change) is not None:
+    if (change := trial.quality_change) is not None and change.difference != 0:
         interval = f"{format_points(change.interval.low)} to {format_points(change.interval.high)} at {100 * change.interval.level:.0f} %"
         quality = f"{format_points(change.difference)} of {change.metric} ({interval})"
         (costs if change.difference < 0 else buys).append(quality)

@@ -101,4 +101,5 @@ def _svg(chart: alt.Chart | alt.LayerChart | alt.VConcatChart, label: str, ident
         return f"{match[1]}{identity}-{numbers.setdefault(match[2], len(numbers))}"
 
     drawn = re.sub(r'(\bid="|url\(#)([^")]+)', renamed, drawn)
+    drawn = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawn)  # the drawing is one image with one name: its parts are not to be read out
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)

@@ -53,9 +53,14 @@ def histories(trends: Sequence[Trend], drawn: int = TRENDS_DRAWN) -> list[TrialH
     told = sorted((trend for trend in trends if len(trend.points) >= LEAST_POINTS), key=lambda trend: not trend.changes)
     trials: dict[str, list[Series]] = {}
     for number, trend in enumerate(told):
-        drawing = draw(label_of(trend), f"trend-{number}", partial(_chart, trend)) if number < drawn else None
+        drawing = draw_trend(trend, label_of(trend), f"trend-{number}") if number < drawn else None
         trials.setdefault(trend.trial, []).append(Series(number, trend, drawing))
     return [TrialHistory(trial, series) for trial, series in trials.items()]
+
+
+def draw_trend(trend: Trend, label: str, identity: str) -> Drawing:
+    """The chart of a series; ``label`` tells it in words, ``identity`` keeps its ids apart from those of other charts."""
+    return draw(label, identity, partial(_chart, trend))
 
 
 def label_of(trend: Trend) -> str:

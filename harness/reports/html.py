@@ -35,6 +35,7 @@ from harness.reports import _audit_page, _purchase, _recipes
 from harness.reports._distributions import latencies
 from harness.reports._flame import flame
 from harness.reports._forest import ROWS, forest
+from harness.reports._head_room import lead_of, promise_views
 from harness.reports._served import served_views
 from harness.reports._svg import VERDICT_GLYPHS, Drawing
 from harness.reports._telemetry import seen_rows
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from harness.core.audit import Audit
+    from harness.core.head_room import HeadRoom
     from harness.core.profile import Profile
     from harness.core.purchase import Purchase
     from harness.core.result import RunResult, TrialRecord
@@ -110,11 +112,16 @@ class Html(Options):
         )
         return page.encode(errors="replace")
 
-    def trend_page(self, project: str, trends: Sequence[Trend]) -> bytes:
-        """A page of its own for the history of a project: every series of three sessions or more, the first ``TRENDS_ON_A_PAGE`` drawn."""
+    def trend_page(self, project: str, trends: Sequence[Trend], promises: Sequence[HeadRoom] = ()) -> bytes:
+        """A page of its own for the history of a project: the head room of every promise, and every series of three sessions or more, the
+        first ``TRENDS_ON_A_PAGE`` drawn."""
         environment = _environment()
         page = environment.get_template("trend_page.html.j2").render(
-            project=project, style=_part(environment, "style.css"), histories=histories(trends, TRENDS_ON_A_PAGE)
+            project=project,
+            style=_part(environment, "style.css"),
+            histories=histories(trends, TRENDS_ON_A_PAGE),
+            promises=promise_views(promises),
+            lead=lead_of(promises),
         )
         return page.encode(errors="replace")
 
@@ -149,11 +156,12 @@ class Html(Options):
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """One group of recipes as the page shows it: the chart where there is one, and the metrics that its table tells."""
+    """One group of recipes as the page shows it: the chart where there is one, the metrics that its table tells, and the others."""
 
     group: _recipes.RecipeGroup
     drawing: Drawing | None
     metrics: list[str]
+    others: list[str]
 
 
 def _environment() -> Environment:
@@ -182,6 +190,7 @@ def _environment() -> Environment:
         "asked_twice": asked_twice,
         "threads": threads_told,
         "flips_told": flips_told,
+        "absent_by_reason": _absent_by_reason,
     }
     environment.globals |= {
         "glyphs": {str(key): glyph for glyphs in (VERDICT_GLYPHS, _SLA_GLYPHS) for key, glyph in glyphs.items()},
@@ -220,7 +229,7 @@ def _groups(result: RunResult) -> list[GroupView]:
     for group in _recipes.recipe_groups(result):
         drawing = tradeoff(group, drawn) if drawn < TRADEOFF_CHARTS else None
         drawn += drawing is not None
-        views.append(GroupView(group, drawing, _recipes.metrics_told(group.trials)))
+        views.append(GroupView(group, drawing, *_recipes.columns_of(group.trials)))
     return views
 
 
@@ -257,6 +266,14 @@ def _duration(result: RunResult) -> str:
     seconds = (datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)).total_seconds()
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _absent_by_reason(trial: TrialRecord) -> list[tuple[str, list[str]]]:
+    """Metrics without a value, those of one reason together: most of them belong to another kind of load or device."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for absent in trial.absent:
+        found[absent.reason].append(absent.metric)
+    return list(found.items())
 
 
 def _sort_value(value: float) -> str:

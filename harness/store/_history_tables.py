@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -24,11 +25,15 @@ KEPT = (TrialState.MEASURED, TrialState.NEW)
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """``schema`` has one row; ``sessions`` one a run; ``estimates`` one for every number of a trial in a run, in its base unit."""
+    """``schema`` has a row for every schema that the database has had, ``sessions`` one a run, ``estimates`` one for every number of a
+    trial in a run (in its base unit), ``clauses`` one for every promise on a trial in a run, ``releases`` one for every audit of a run.
+    """
 
     schema: Table
     sessions: Table
     estimates: Table
+    clauses: Table
+    releases: Table
 
     def create(self, connection: Connection) -> None:
         """Those that are not there yet; of two programs at once each finds them made."""
@@ -37,7 +42,7 @@ class Tables:
 
         if connection.dialect.name == "postgresql":  # there, IF NOT EXISTS still fails where another makes the table at this moment
             connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-        for table in (self.schema, self.sessions, self.estimates):
+        for table in (self.schema, self.sessions, self.estimates, self.clauses, self.releases):
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
@@ -80,7 +85,33 @@ def tables() -> Tables:
         ForeignKeyConstraint(["project", "run"], ["harness_session.project", "harness_session.run"]),
         Index("harness_series", "project", "trial", "metric", "environment_key"),
     )
-    return Tables(schema, sessions, estimates)
+    clauses = Table(
+        "harness_clause",
+        known,
+        Column("project", String, primary_key=True),
+        Column("run", String, primary_key=True),
+        Column("trial", String, primary_key=True),
+        Column("clause", String, primary_key=True),
+        Column("metric", String, nullable=False),
+        Column("environment_key", String, nullable=False),
+        Column("state", String, nullable=False),
+        Column("unit", String),
+        Column("better", String),
+        Column("value", Double),
+        Column("bound", Double),
+        ForeignKeyConstraint(["project", "run"], ["harness_session.project", "harness_session.run"]),
+        Index("harness_promise", "project", "trial", "clause", "environment_key"),
+    )
+    releases = Table(
+        "harness_release",
+        known,
+        Column("project", String, primary_key=True),
+        Column("run", String, primary_key=True),
+        Column("release", String, primary_key=True),
+        Column("audited_at", String, nullable=False),  # ISO 8601 in UTC
+        ForeignKeyConstraint(["project", "run"], ["harness_session.project", "harness_session.run"]),
+    )
+    return Tables(schema, sessions, estimates, clauses, releases)
 
 
 def rows_of(result: RunResult, project: str, ref: str | None) -> tuple[dict[str, Cell], list[dict[str, Cell]]]:
@@ -88,7 +119,7 @@ def rows_of(result: RunResult, project: str, ref: str | None) -> tuple[dict[str,
     session: dict[str, Cell] = {
         "project": project,
         "run": result.id,
-        "started_at": datetime.fromisoformat(result.started_at).astimezone(UTC).isoformat(timespec="seconds"),
+        "started_at": in_utc(result.started_at),
         "commit_id": result.environment.commit,
         "dirty": result.environment.dirty,
         "ref": ref,
@@ -117,6 +148,11 @@ def rows_of(result: RunResult, project: str, ref: str | None) -> tuple[dict[str,
     return session, estimates
 
 
+def in_utc(moment: str) -> str:
+    """ISO 8601 in UTC, to the second: such texts sort by time."""
+    return datetime.fromisoformat(moment).astimezone(UTC).isoformat(timespec="seconds")
+
+
 def has_tables(connection: Connection) -> bool:
     """False in a database that nothing was appended to yet."""
     from sqlalchemy import inspect
@@ -126,24 +162,24 @@ def has_tables(connection: Connection) -> bool:
 
 def newest_points(project: str, trial: str, metric: str, key: str, ref: str | None) -> Select[Any]:
     """The sessions and numbers of one series, the newest first; ``ref`` None: of all branches."""
+    found = tables().estimates.c
+    return newest(found, [found.unit, found.better, found.value, found.low, found.high], project, ref).where(
+        found.trial == trial, found.metric == metric, found.environment_key == key
+    )
+
+
+def newest(columns: Any, told: list[Any], project: str, ref: str | None) -> Select[Any]:
+    """Sessions with what ``told`` names of the table that ``columns`` are of, the newest first."""
     from sqlalchemy import and_, select
 
-    sessions, estimates = tables().sessions, tables().estimates
-    joined = and_(sessions.c.project == estimates.c.project, sessions.c.run == estimates.c.run)
-    asked = (
-        select(sessions, *(estimates.c[name] for name in ("unit", "better", "value", "low", "high")))
-        .join(estimates, joined)
-        .where(
-            estimates.c.project == project,
-            estimates.c.trial == trial,
-            estimates.c.metric == metric,
-            estimates.c.environment_key == key,
-        )
-    )
+    sessions = tables().sessions
+    joined = and_(sessions.c.project == columns.project, sessions.c.run == columns.run)
+    asked = select(sessions, *told).join(columns.run.table, joined).where(columns.project == project)
     asked = asked if ref is None else asked.where(sessions.c.ref == ref)
     return asked.order_by(sessions.c.started_at.desc(), sessions.c.run.desc())
 
 
-def point_of(row: Row[Any]) -> TrendPoint:
-    """A row of ``newest_points`` as a point."""
-    return TrendPoint(row.started_at, row.run, row.commit_id, row.ref, row.value, row.low, row.high, bool(row.dirty))
+def point_of(row: Row[Any], releases: Mapping[str, str]) -> TrendPoint:
+    """A row of ``newest_points`` as a point; ``releases`` by run."""
+    low, high = row.low, row.high
+    return TrendPoint(row.started_at, row.run, row.commit_id, row.ref, row.value, low, high, bool(row.dirty), releases.get(row.run))

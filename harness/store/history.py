@@ -2,6 +2,8 @@
 
 Schema history of the database (``SCHEMA``):
   1  first version: harness_schema, harness_session, harness_estimate
+  2  harness_clause (promises of every session) and harness_release (which release a run was audited for) were added; what was there before
+     is as it was, and is brought to this schema when the next session is appended
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from harness.core.errors import BadInput, CannotMeasure, MissingPackage, Problem
 from harness.core.trend import Trend, scale_of
 from harness.core.units import Unit
-from harness.store._history_tables import has_tables, newest_points, point_of, rows_of, tables
+from harness.store._history_promises import audit_rows, clause_rows, head_rooms, releases_of
+from harness.store._history_tables import Cell, has_tables, newest_points, point_of, rows_of, tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Table
 
+    from harness.core.audit import Audit
+    from harness.core.head_room import HeadRoom
     from harness.core.result import RunResult
 
 VARIABLE = "HARNESS_HISTORY"
 OFF = "off"
-SCHEMA = 1
+SCHEMA = 2
 NEWEST_SESSIONS = 200
 """What a series shows at most."""
 PATIENCE_S = 30
@@ -64,21 +69,30 @@ class History:
         return str(url.database) if url.drivername == "sqlite" else url.render_as_string(hide_password=True)
 
     def append(self, result: RunResult, project: str, ref: str | None) -> None:
-        """Keep what was measured in a run: all of it or nothing. A run that is there already stays one session."""
+        """Keep what was measured in a run: all of it or nothing. A run that is there already stays one session, with the newest numbers:
+        one that was gone on with has more launches than before."""
         session, estimates = rows_of(result, project, ref)
         made = tables()
         with self._connected(writing=True) as connection:
-            insert = _insert(connection.dialect.name)
-            connection.execute(insert(made.sessions).on_conflict_do_nothing(), session)
-            if estimates:
-                connection.execute(insert(made.estimates).on_conflict_do_nothing(), estimates)
+            connection.execute(_insert(connection.dialect.name)(made.sessions).on_conflict_do_nothing(), session)
+            _put(connection, made.estimates, estimates)
+            _put(connection, made.clauses, clause_rows(result, project))
+
+    def name_release(self, audit: Audit, better: Callable[[str], str | None]) -> None:
+        """Keep which release a run was audited for, and its promises as the audit found them; ``better`` gives a metric's direction."""
+        session, clauses, release = audit_rows(audit, better)
+        made = tables()
+        with self._connected(writing=True) as connection:
+            connection.execute(_insert(connection.dialect.name)(made.sessions).on_conflict_do_nothing(), session)
+            _put(connection, made.clauses, clauses)
+            _put(connection, made.releases, [release])
 
     def trials(self, project: str) -> list[str]:
-        """The trials that the project's sessions have measured, sorted."""
+        """The trials that the project's sessions have measured or promised something of, sorted."""
         return self._names(project, "trial")
 
     def metrics(self, project: str) -> list[str]:
-        """The metrics that the project's sessions have measured, sorted."""
+        """The metrics that the project's sessions have measured or promised, sorted."""
         return self._names(project, "metric")
 
     def trends(
@@ -90,10 +104,12 @@ class History:
         metrics: Collection[str] | None = None,
         environment_keys: Collection[str] | None = None,
         ref: str | None = None,
+        only_released: bool = False,
     ) -> list[Trend]:
         """The newest 200 sessions of every series (a metric of a trial on one kind of machine), by trial, metric and machine.
 
-        None stands for all. ``tolerance(trial, metric)`` is the smallest change that is told, on the metric's scale.
+        None stands for all. ``tolerance(trial, metric)`` is the smallest change that is told, on the metric's scale. ``only_released``
+        leaves out sessions that no audit named.
         """
         from sqlalchemy import select
 
@@ -108,27 +124,59 @@ class History:
         with self._connected(writing=False) as connection:
             if not has_tables(connection):
                 return []
+            releases = releases_of(connection, project)
             for trial, metric, key in sorted(tuple(row) for row in connection.execute(series)):
-                rows = connection.execute(newest_points(project, trial, metric, key, ref).limit(NEWEST_SESSIONS)).all()
+                asked = newest_points(project, trial, metric, key, ref)
+                asked = asked.where(columns.run.in_(tuple(releases))) if only_released else asked
+                rows = connection.execute(asked.limit(NEWEST_SESSIONS)).all()
                 if not rows:
                     continue
                 newest = rows[0]
-                points = tuple(point_of(row) for row in reversed(rows) if row.unit == newest.unit)
+                points = tuple(point_of(row, releases) for row in reversed(rows) if row.unit == newest.unit)
                 changes = change_points(
                     [point.value for point in points], least_change=tolerance(trial, metric), scale=scale_of(Unit(newest.unit))
                 )
                 found.append(Trend(trial, metric, Unit(newest.unit), newest.better, key, points, tuple(changes)))
         return found
 
-    def _names(self, project: str, column: str) -> list[str]:
-        from sqlalchemy import select
+    def head_rooms(
+        self,
+        project: str,
+        *,
+        tolerance: Callable[[str, str], float],
+        trials: Collection[str] | None = None,
+        metrics: Collection[str] | None = None,
+        ref: str | None = None,
+        only_released: bool = False,
+    ) -> list[HeadRoom]:
+        """The newest 200 sessions of every promise on a trial on one kind of machine, as ``trends`` gives those of metrics.
 
-        columns = tables().estimates.c
+        A change of head room is told when it is as large as the metric's tolerance, taken as a share of the limit. Empty in a database
+        that was written before promises were kept.
+        """
+        from harness.stats.change_points import change_points
+
         with self._connected(writing=False) as connection:
-            if not has_tables(connection):
-                return []
-            found = connection.execute(select(columns[column]).where(columns.project == project).distinct())
-            return sorted(name for (name,) in found)
+            return head_rooms(
+                connection,
+                project,
+                limits={"trial": trials, "metric": metrics},
+                ref=ref,
+                only_released=only_released,
+                most=NEWEST_SESSIONS,
+                find_changes=lambda trial, metric, rooms: change_points(rooms, least_change=tolerance(trial, metric), scale="difference"),
+            )
+
+    def _names(self, project: str, column: str) -> list[str]:
+        from sqlalchemy import inspect, select
+
+        with self._connected(writing=False) as connection:
+            found: set[str] = set()
+            for table in (tables().estimates, tables().clauses):  # an audit names a run's promises also where its numbers are elsewhere
+                if inspect(connection).has_table(table.name):
+                    asked = select(table.c[column]).where(table.c.project == project).distinct()
+                    found.update(name for (name,) in connection.execute(asked))
+            return sorted(found)
 
     def _url(self) -> URL:
         from sqlalchemy import URL, make_url
@@ -177,12 +225,12 @@ class History:
         schema = tables().schema
         known = inspect(connection).has_table(schema.name)
         version = connection.execute(select(func.max(schema.c.version))).scalar() if known else None
-        if version is None and writing:
-            tables().create(connection)
-            connection.execute(_insert(connection.dialect.name)(schema).on_conflict_do_nothing(), {"version": SCHEMA})
-        elif version not in (None, SCHEMA):
+        if version is not None and version > SCHEMA:
             hint = f"use the harness that wrote it, or a newer one, {_INSTEAD}"
             raise CannotMeasure(f"the history {self.told} has schema {version}, this program knows {SCHEMA}", hint=hint)
+        if version != SCHEMA and writing:
+            tables().create(connection)
+            connection.execute(_insert(connection.dialect.name)(schema).on_conflict_do_nothing(), {"version": SCHEMA})
 
     def _refuse(self, error: Exception, *, writing: bool) -> NoReturn:
         """The database's own first line, where it is, and what to do."""
@@ -225,6 +273,16 @@ def _insert(dialect: str) -> Callable[..., Any]:
     if dialect not in known:
         raise _not_a_database(f"'{dialect}' is no database known here")
     return known[dialect]
+
+
+def _put(connection: Connection, table: Table, rows: list[dict[str, Cell]]) -> None:
+    """Write rows, in place of those of the same key."""
+    if not rows:
+        return
+    statement = _insert(connection.dialect.name)(table)
+    key = [column.name for column in table.primary_key]
+    others = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in key}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=others), rows)
 
 
 def _not_a_database(message: str) -> BadInput:

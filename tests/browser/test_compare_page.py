@@ -1,15 +1,10 @@
 import re
 
 import pytest
-from fakes import machines
-from fakes.looks import CONTRASTS, OPEN_ALL, OVERFLOWING, requests
+from fakes.looks import OPEN_ALL
+from fakes.pages import compared
 from selenium.webdriver.common.by import By
 
-from harness.core.comparison import SlaState
-from harness.core.purchase import Assumptions
-from harness.engine.compare_machines.compare import HOURS_A_MONTH, compare_runs
-from harness.engine.compare_machines.prices import Prices
-from harness.engine.compare_machines.read_runs import Named
 from harness.reports.html import Html
 
 pytestmark = pytest.mark.browser
@@ -28,58 +23,10 @@ REPEATED = (
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The address of a page of four machines, one of them left out; the name ``hostile`` has markup where another machine could put it."""
-    older = machines.PARTS | {"model": "9999ffff"}
-    runs = [
-        machines.run("relic", 150, price=0.1, parts=older, text=machines.TEXT.replace("width: 64", "width: 48"), recipes={"fp32": 0.4}),
-        machines.run("small", 100, number=2, cores=1, states={"latency_p99": SlaState.BROKEN}, recipes={"fp32": 0.4}),
-        machines.run("large-with-a-name-as-long-as-names-may-be", 190, price=2.1, number=3, recipes={"fp32": 0.4}),
-        machines.run("twin", 190, price=2.1, number=4, recipes={"fp32": 0.4}, energy_j=0.3),
-        machines.run("unpriced", 250, price=None, number=5, recipes={"fp32": 0.4}),
-    ]
-    evil = "<script>document.title = 'mine'</script><img src=x onerror=\"document.title='mine'\">"
-    hostile = [
-        machines.run("a", parts=machines.PARTS | {"model": evil}, text=evil, program_version=evil),
-        machines.run("b", number=2),
-        machines.run("c", number=3, program_version=f"2{evil}"),
-    ]
-    said = Assumptions(0.6, "--utilisation", None, None, 0.15, HOURS_A_MONTH)
     folder = tmp_path_factory.mktemp("compare")
-    for name, given in (("result", runs), ("hostile", hostile)):
-        found = compare_runs([Named(None, one) for one in given], Prices({}, {}), said, (50.0, 5_000.0))
-        (folder / f"{name}.html").write_bytes(Html().compare_page(found))
+    for name in ("result", "hostile"):
+        (folder / f"{name}.html").write_bytes(Html().compare_page(compared(hostile=name == "hostile")))
     return lambda name: (folder / f"{name}.html").as_uri()
-
-
-def test_the_page_opens_without_a_request_or_a_complaint(show):
-    browser = show("result")
-    browser.execute_script(OPEN_ALL)
-    assert requests(browser) == [browser.current_url]
-    assert browser.get_log("browser") == []
-
-
-@pytest.mark.parametrize("width", [360, 800, 1920])
-def test_nothing_is_wider_than_the_page(show, width):
-    browser = show("result", width=width)
-    browser.execute_script(OPEN_ALL)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    assert browser.execute_script(OVERFLOWING) == []
-
-
-def test_a_printed_page_of_a4_cuts_nothing_off(show):
-    browser = show("result", width=718)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    browser.execute_script(OPEN_ALL)
-    width = browser.execute_script("return document.documentElement.scrollWidth")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    assert width <= 718
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_all_text_is_readable_in_both_themes(show, theme, width):
-    browser = show("result", theme=theme, width=width)
-    browser.execute_script(OPEN_ALL)
-    assert browser.execute_script(CONTRASTS) == []
 
 
 def test_every_table_row_chart_and_section_has_a_name_and_every_id_is_one(show):

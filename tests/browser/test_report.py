@@ -1,48 +1,16 @@
+import re
+
 import pytest
-from fakes.looks import CONTRASTS, OPEN_ALL, OVERFLOWING, requests
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from harness.core.comparison import Verdict
+
 pytestmark = pytest.mark.browser
-NAMES = ["result", "passing", "only_measured", "hostile"]
 VISIBLE_CHARTS = """
 return [...document.querySelectorAll('.chart > div')].filter((part) => part.getClientRects().length).map((part) => part.className);
 """
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_page_opens_without_a_request_or_a_complaint(show, name):
-    browser = show(name)
-    browser.execute_script(OPEN_ALL)
-    assert requests(browser) == [browser.current_url]
-    assert browser.get_log("browser") == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("width", [360, 800, 1920])
-def test_nothing_is_wider_than_the_page(show, name, width):
-    browser = show(name, width=width)
-    browser.execute_script(OPEN_ALL)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    assert browser.execute_script(OVERFLOWING) == []
-
-
-@pytest.mark.parametrize("name", ["result", "only_measured"])
-def test_a_printed_page_of_a4_cuts_nothing_off(show, name):
-    browser = show(name, width=718)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    browser.execute_script(OPEN_ALL)
-    width = browser.execute_script("return document.documentElement.scrollWidth")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    assert width <= 718
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_all_text_is_readable_in_both_themes(show, theme):
-    browser = show("result", theme=theme)
-    browser.execute_script(OPEN_ALL)
-    assert browser.execute_script(CONTRASTS) == []
 
 
 def test_the_charts_are_dark_in_the_dark(show):
@@ -74,18 +42,31 @@ def test_the_page_reads_whole_without_script(show):
     assert not browser.find_elements(By.CSS_SELECTOR, "thead button, .filter")
 
 
-def test_a_filter_narrows_a_long_table_and_says_how_far(show):
+ROWS = "return [...document.querySelectorAll('#changed-table tbody tr')].map((row) => row.textContent)"
+
+
+def test_a_filter_narrows_a_long_table_and_says_how_far(show, results):
     browser = show("suite")
+    wanted = [one for one in results.suite().comparisons if one.verdict is Verdict.REGRESSED and one.metric == "latency_p50"]
     field = browser.find_element(By.CSS_SELECTOR, ".filter input")
-    rows = "return [...document.querySelectorAll('#changed-table tbody tr')].filter((row) => !row.hidden).length"
-    everything = browser.execute_script(rows)
     field.send_keys("regressed latency_p50")
-    narrowed = browser.execute_script(rows)
-    assert 0 < narrowed < everything
-    assert browser.find_element(By.CSS_SELECTOR, ".filter output").text == f"{narrowed} of {everything}"
+    rows = browser.execute_script(ROWS)
+    assert len(rows) == len(wanted) < 100 and all("Regressed" in row and "latency_p50" in row for row in rows)
+    assert re.fullmatch(rf"{len(wanted)} of \d+", browser.find_element(By.CSS_SELECTOR, ".filter output").text)
     field.clear()
     field.send_keys("x", Keys.BACKSPACE)
-    assert browser.execute_script(rows) == everything
+    assert len(browser.execute_script(ROWS)) == 100
+
+
+def test_a_long_table_shows_its_first_rows_and_all_of_them_when_asked_and_on_paper(show):
+    browser = show("suite")
+    more = browser.find_element(By.CSS_SELECTOR, "#changed-table").find_element(By.XPATH, "../following-sibling::button")
+    total = int(re.fullmatch(r"the first 100 of (\d+) are shown: show all", more.text)[1])
+    more.click()
+    assert len(browser.execute_script(ROWS)) == total > 100 and not more.is_displayed()
+    browser.refresh()
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(browser.execute_script(ROWS)) == total
 
 
 def test_a_column_sorts_by_its_value_and_not_by_its_text(show):

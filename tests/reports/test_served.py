@@ -26,7 +26,7 @@ def test_open_and_closed_loop_are_told_apart_by_name(words):
 
 
 def test_what_broke_is_told_by_its_kind(words):
-    assert "6 (4 503, 2 timeout)" in words
+    assert "6 (503: 4, timeout: 2)" in words
 
 
 def test_every_launch_of_both_arms_has_a_row(words):

@@ -1,34 +1,14 @@
 import math
-import random
 import re
 from dataclasses import replace
 
 import pytest
+from fakes.trends import TRIAL, trend
 
-from harness.core.trend import ChangePoint, Trend, TrendPoint
 from harness.core.units import Unit
 from harness.reports._trend import TRENDS_DRAWN, TRIALS_TOLD, histories, interval_told, label_of
 from harness.reports.html import Html
 from harness.reports.markdown import DRIFTS, Markdown
-
-TRIAL = "digits-resnet50/fp32-cpu-b1"
-
-
-def point(day, value, *, dirty=False):
-    at = f"2026-{9 + day // 30:02}-{1 + day % 30:02}T08:00:00+00:00"
-    return TrendPoint(at, f"run-{day}", f"{day:07x}ffff", "main", value, value * 0.99, value * 1.02, dirty)
-
-
-def trend(metric="latency_p50", *, trial=TRIAL, sessions=24, at=(12,), step=1.041, base=2.5e6, unit=Unit.NANOSECONDS, better="lower"):
-    """A series with noise that is the same each time, and a step at each of the places."""
-    generator = random.Random(metric)
-    level, points, edges = base, [], []
-    for day in range(sessions):
-        if day in at:
-            edges.append(ChangePoint(day, level, level * step, 3e-9))
-            level *= step
-        points.append(point(day, level * (1 + generator.gauss(0, 0.004)), dirty=day == 5))
-    return Trend(trial, metric, unit, better, "4f0aa1c3b977", tuple(points), tuple(edges))
 
 
 def page(results, *trends):

@@ -1,7 +1,8 @@
 """From a bundle's raw data to every clause and the verdict: the one way in which an audit is made and in which it is verified.
 
-Nothing is taken from ``audit.json`` that raw data tell: latencies come from the journal, scores from the samples, sizes from the list of
-model files, promises from the scenario, waivers from their file. What is taken is which launches are of which trial.
+Nothing is taken from ``audit.json`` that raw data tell: latencies come from the journal, under a load over the network from the record
+of its requests, scores from the samples, sizes from the list of model files, promises from the scenario, waivers from their file. What is
+taken is which launches are of which trial.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.audit import Audit, AuditedClause, AuditedTrial, Basis, LaunchLine, Waiver, verdict_of
+from harness.core.audit import Audit, AuditedClause, AuditedTrial, Basis, LaunchLine, LoadLine, Waiver, verdict_of
 from harness.core.comparison import SlaState
 from harness.core.errors import CannotMeasure
 from harness.core.measurement import Measurement, Run
 from harness.core.plan import Trial
 from harness.core.result import TrialRecord, TrialState
-from harness.engine.audit import raw
+from harness.engine.audit import raw, requests
 from harness.engine.audit.methods import bound_of, confidence_of, method_of
 from harness.engine.audit.waivers import read_waivers
 from harness.engine.case import figures_of
@@ -40,7 +41,8 @@ UNTOLD = "the bundle tells nothing of this trial"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The raw data of one trial, read: ``trial`` from the scenario, ``told`` from audit.json."""
+    """The raw data of one trial, read: ``trial`` from the scenario, ``told`` from audit.json. ``doubts`` are figures of the journal that do
+    not follow from the records of requests."""
 
     trial: Trial
     told: AuditedTrial | None
@@ -48,6 +50,8 @@ class Evidence:
     runs: tuple[Run, ...]
     figures: LaunchFigures | None
     files: Mapping[str, str]
+    loads: tuple[LoadLine, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -59,19 +63,26 @@ def conclude(audit: Audit, bundle: Path) -> Audit:
 
     Raises BadInput or CannotMeasure, with the file, when raw data cannot be read.
     """
+    return concluded(audit, bundle)[0]
+
+
+def concluded(audit: Audit, bundle: Path) -> tuple[Audit, tuple[str, ...]]:
+    """The same, and every figure of the journal that does not follow from the records of requests, a sentence each."""
     told = {trial.id: trial for trial in audit.trials}
     clauses: list[AuditedClause] = []
     waivers: list[Waiver] = []
     trials: list[AuditedTrial] = []
+    doubts: list[str] = []
     for scenario in audit.scenarios:
         file = read_form(bundle / raw.SOURCE / scenario.path, bundle / raw.SOURCE)
         signed = _waivers(audit, file.scenario.name, bundle)
         evidence = [_evidence(trial, told.get(trial.id), bundle, audit.confidence) for trial in cells(file)]
+        doubts += [doubt for found in evidence for doubt in found.doubts]
         clauses += _clauses(file, evidence, signed, audit.confidence)
         waivers += [waiver for waiver in signed if waiver not in waivers]
         trials += [_counted(found) for found in evidence if found.told is not None]
     verdict, waived, code, headline = verdict_of(clauses, audit.day)
-    return dataclasses.replace(
+    found = dataclasses.replace(
         audit,
         trials=tuple(trials),
         clauses=tuple(clauses),
@@ -81,6 +92,7 @@ def conclude(audit: Audit, bundle: Path) -> Audit:
         exit_code=int(code),
         headline=headline,
     )
+    return found, tuple(doubts)
 
 
 def cells(file: ScenarioFile) -> Iterator[Trial]:
@@ -112,7 +124,7 @@ def _waivers(audit: Audit, scenario: str, bundle: Path) -> tuple[Waiver, ...]:
 
 def _counted(found: Evidence) -> AuditedTrial:
     assert found.told is not None
-    return dataclasses.replace(found.told, launches=len(found.runs), queries=found.queries)
+    return dataclasses.replace(found.told, launches=len(found.runs), queries=found.queries, loads=found.loads)
 
 
 def launches_of(folder: RunFolder, trial: AuditedTrial) -> tuple[Run, ...]:
@@ -139,7 +151,7 @@ def _evidence(trial: Trial, told: AuditedTrial | None, bundle: Path, confidence:
         found += sample_estimates(dict(raw.read_samples(bundle / samples)), trial.source.scenario.seed)
         files["samples"] = samples
     found += told.absent
-    runs = launches_of(RunFolder(bundle / raw.RUN), told)
+    runs, loads, doubts = _loads(trial, launches_of(RunFolder(bundle / raw.RUN), told), bundle)
     figures = None
     if runs:
         measurement = Measurement(trial.id, trial.batch_size, load, runs)
@@ -148,7 +160,32 @@ def _evidence(trial: Trial, told: AuditedTrial | None, bundle: Path, confidence:
         files["launches"] = f"{raw.RUN}/{LAUNCHES}"
     estimates, absent = split(found)
     record = record_with(trial, TrialState.MEASURED, None, told.reason, estimates=estimates, absent=absent)
-    return Evidence(trial, told, record, runs, figures, files)
+    return Evidence(trial, told, record, runs, figures, files, loads, doubts)
+
+
+def _loads(trial: Trial, runs: tuple[Run, ...], bundle: Path) -> tuple[tuple[Run, ...], tuple[LoadLine, ...], tuple[str, ...]]:
+    """Launches counted again from the records of their requests, what is told of their loads, and what the journal told otherwise."""
+    terms = requests.terms_of(trial)
+    if terms is None and all(run.served is None for run in runs):
+        return runs, (), ()
+    found, lines, doubts = [], [], []
+    for run in runs:
+        if run.served is None:
+            raise CannotMeasure(f"launch {run.pair} of {trial.id} tells of no load over the network, and the scenario's is one")
+        records = f"{raw.RUN}/{run.served.records}"
+        if terms is None:
+            found.append(run)
+            lines.append(requests.load_line(run, None, records))
+            continue
+        if not (bundle / records).resolve().is_relative_to(bundle.resolve()):
+            raise CannotMeasure(f"the record '{records}' lies outside the bundle")
+        read = requests.read_requests(bundle / records, records)
+        again = requests.recounted(run, read, terms)
+        found.append(again)
+        lines.append(requests.load_line(again, read, records))
+        where = f"{raw.RUN}/{LAUNCHES}: launch {run.pair} of {trial.id}"
+        doubts += [f"{where}: {doubt}" for doubt in requests.differences(run, again, terms, records)]
+    return tuple(found), tuple(lines), tuple(doubts)
 
 
 def _clauses(file: ScenarioFile, evidence: Sequence[Evidence], signed: Sequence[Waiver], confidence: float) -> list[AuditedClause]:
@@ -177,7 +214,10 @@ def _audited(
     basis = _basis(clause, found, finding)
     other = None if clause.of is None else _counterpart(clause, trial, by_id)
     kind = {"queries": "launches", "launches": "launches", "samples": "samples", "artifact": "artifact", "nothing": ""}[basis]
-    paths = [one.files[kind] for one in (found, other) if one is not None and kind in one.files]
+    both = [one for one in (found, other) if one is not None and kind in one.files]
+    paths = [one.files[kind] for one in both]
+    if kind == "launches":
+        paths += [line.records for one in both for line in one.loads]
     return AuditedClause(
         scenario=trial.scenario,
         trial=trial.id,

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness import __version__
 from harness.core.audit import SCHEMA, Audit, AuditedScenario
 from harness.core.errors import BadInput, CannotMeasure, Problem
-from harness.engine.audit.conclude import conclude, promises_of
+from harness.engine.audit.conclude import concluded, promises_of
 from harness.engine.audit.statement import write_statement
 from harness.engine.audit.waivers import check_waivers
 from harness.engine.keep_history import project_of
@@ -94,7 +94,10 @@ def check_source(commit: str | None, dirty: bool | None) -> None:
 
 
 def make_audit(claim: Claim, gathering: Gathering, looks: tuple[int, ...], confidence: float, bundle: Path) -> Audit:
-    """Fill an empty folder with raw data, and conclude from them."""
+    """Fill an empty folder with raw data, and conclude from them.
+
+    Raises CannotMeasure where the records of requests do not give what the journal tells: such a run is no evidence.
+    """
     files, result = gathering.files, gathering.result
     trials = gathering.into(bundle)
     waiver_files: dict[str, str] = {}
@@ -124,7 +127,11 @@ def make_audit(claim: Claim, gathering: Gathering, looks: tuple[int, ...], confi
         trials=trials,
         notes=tuple(note for note in result.notes if not note.startswith(RAISED)),
     )
-    return conclude(audit, bundle)
+    audit, doubts = concluded(audit, bundle)
+    if doubts:
+        more = f" (and {len(doubts) - 1:,} more)" if len(doubts) > 1 else ""
+        raise CannotMeasure(f"{doubts[0]}{more}", hint="measure anew, as the scenario says: leave --run and --set out")
+    return audit
 
 
 def _waiver_files(claim: Claim, files: Sequence[ScenarioFile]) -> Mapping[tuple[str, ...], Path]:

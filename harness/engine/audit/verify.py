@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import __version__
-from harness.core.audit import Audit, AuditedClause
+from harness.core.audit import Audit, AuditedClause, LoadLine
 from harness.core.errors import BadInput, CannotMeasure
 from harness.core.units import Unit, format_value
 from harness.engine.audit import raw
-from harness.engine.audit.conclude import conclude, launches_of
+from harness.engine.audit.conclude import concluded, launches_of
 from harness.engine.audit.make import AUDIT, PAGE, PRINTED, read_audit
 from harness.engine.audit.sign import Signed, check_signature
 from harness.engine.audit.statement import check_statement
@@ -45,14 +45,15 @@ class Verification:
 def verify(
     bundle: Path, render: Callable[[Audit], bytes], allowed: Path | None = None, signer: str | None = None, today: str = ""
 ) -> Verification:
-    """Check everything that the bundle itself can tell. ``today`` (ISO date) says which waivers have expired since."""
+    """Check everything that the bundle itself can tell. ``today`` (ISO date) says which waivers have expired since: what they stood for
+    is then not kept, so the bundle no longer shows what it says."""
     problems = differences(bundle, read_sums(bundle))
     signed = check_signature(bundle, allowed, signer)
     if signed.holds is False:
         problems.append(signed.told)
     try:
         told = read_audit(bundle)
-        found = conclude(told, bundle)
+        found, doubts = concluded(told, bundle)
     except (BadInput, CannotMeasure) as error:
         return Verification((*problems, _one_line(error)), signed, None, ())
     same_program = told.program_version == __version__
@@ -60,12 +61,14 @@ def verify(
     problems += _other_differences(told, found)
     problems += _model_differences(found, bundle)
     problems += _record_differences(found, bundle)
+    problems += doubts
+    problems += _expired(found, today)
     problems += check_statement(
         bundle, found, {name: digest_of(bundle / name) for name in files_of(bundle) if name not in (STATEMENT, SIGNATURE)}
     )
     if same_program and (bundle / PAGE).is_file() and (bundle / PAGE).read_bytes() != render(found):
         problems.append(f"{PAGE}: does not say what the raw data say")
-    return Verification(tuple(problems), signed, found, _notes(told, found, bundle, same_program, today))
+    return Verification(tuple(problems), signed, found, _notes(told, found, bundle, same_program))
 
 
 def _clause_differences(told: Audit, found: Audit, same_program: bool) -> list[str]:
@@ -109,10 +112,24 @@ def _other_differences(told: Audit, found: Audit) -> list[str]:
         for field in ("launches", "queries"):
             if getattr(theirs[name], field) != getattr(ours[name], field):
                 wrong.append(f"{name}: {getattr(theirs[name], field)} {field} in {AUDIT}, {getattr(ours[name], field)} in the journal")
+        wrong += _load_differences(name, theirs[name].loads, ours[name].loads)
     for field in ("verdict", "waived", "exit_code", "headline", "waivers"):
         if getattr(told, field) != getattr(found, field):
             wrong.append(f"{AUDIT}: {field} is {_plain(getattr(told, field))}, and {_plain(getattr(found, field))} by the raw data")
     return wrong
+
+
+def _load_differences(trial: str, theirs: tuple[LoadLine, ...], ours: tuple[LoadLine, ...]) -> list[str]:
+    """What audit.json tells of the loads over the network otherwise than the records of their requests."""
+    if [line.launch for line in theirs] != [line.launch for line in ours]:
+        return [f"{trial}: tells of {len(theirs)} loads over the network in {AUDIT}, of {len(ours)} in the journal"]
+    return [
+        f"{trial}, load of launch {line.launch}: {field.name} is {getattr(told, field.name)} in {AUDIT}, "
+        f"and {getattr(line, field.name)} by {line.records}"
+        for told, line in zip(theirs, ours, strict=True)
+        for field in dataclasses.fields(line)
+        if not _same(getattr(told, field.name), getattr(line, field.name))
+    ]
 
 
 def _model_differences(found: Audit, bundle: Path) -> list[str]:
@@ -144,7 +161,7 @@ def _record_differences(found: Audit, bundle: Path) -> list[str]:
     return wrong
 
 
-def _notes(told: Audit, found: Audit, bundle: Path, same_program: bool, today: str) -> tuple[str, ...]:
+def _notes(told: Audit, found: Audit, bundle: Path, same_program: bool) -> tuple[str, ...]:
     notes = []
     if not same_program:
         notes.append(f"made by harness {told.program_version}, checked by {__version__}: sentences and the page were not compared")
@@ -152,9 +169,16 @@ def _notes(told: Audit, found: Audit, bundle: Path, same_program: bool, today: s
         notes.append(f"{PRINTED} is checked by its digest alone: {PAGE} is the page that was compared")
     if found.dirty is not False:
         notes.append("the source was not a clean commit" if found.commit else "the source was under no version control")
-    expired = [waiver for waiver in found.waivers if waiver.counts_on(found.day) and today and not waiver.counts_on(today)]
-    notes += [f"the waiver of '{waiver.clause}' counted on {found.day} and has expired on {waiver.until}" for waiver in expired]
     return tuple(notes)
+
+
+def _expired(found: Audit, today: str) -> list[str]:
+    """Promises that are not kept, and that no waiver stands for any more."""
+    return [
+        f"'{clause.clause}' on {clause.trial} is {clause.state}, and the waiver of {waiver.who} that stood for it expired on {waiver.until}"
+        for clause in found.clauses
+        if today and (waiver := clause.waived_by(found.day)) is not None and clause.waived_by(today) is None
+    ]
 
 
 def _same(one: object, other: object) -> bool:
