@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.core.artifact import AppliedStep, ModelArtifact
 from harness.core.errors import CannotMeasure
 from harness.core.plugin import BuildContext, DataRole, Options
 
+if TYPE_CHECKING:
+    import torch
+
 
 class TorchDynamicInt8(Options):
     """Classic dynamic quantization of torch: int8 weights, activations quantized in every call (CPU only).
 
-    Reaches Linear and recurrent layers; convolutions stay in float. ``engine`` is torch's kernel library.
+    Reaches Linear and recurrent layers; convolutions stay in float. ``engine`` is torch's kernel library. torch.nn.TransformerEncoder's own
+    fused kernel takes no int8 weights: it is switched off where a layer of it is quantized.
     """
 
     extra: ClassVar[str | None] = "torch"
@@ -60,9 +65,30 @@ class TorchDynamicInt8(Options):
         notes = [share, f"engine {torch.backends.quantized.engine}"]
         if left:
             notes.append(f"{left} convolutions left in float: dynamic quantization does not reach them")
+        if fused := _without_fused_kernel(quantized, done):
+            notes.append(f"torch's fused kernel is off in {fused} transformer encoder layers: it takes no int8 weights")
         step = AppliedStep("torch_dynamic_int8", self.model_dump_json(), tuple(notes))
         example = context.data("evaluation")
         return torch_module.save(quantized, context.folder, example=example, root=context.root, steps=(*artifact.steps, step))
+
+
+def _without_fused_kernel(module: torch.nn.Module, quantized: Iterable[str]) -> int:
+    """Let encoder layers with int8 weights take the path of single operators, by the attributes that torch chooses it by; how many.
+
+    On the fused path torch reads ``linear1.weight`` as a tensor, which a quantized layer gives by a call.
+    """
+    import torch
+
+    inside = {name.rpartition(".")[0] for name in quantized}
+    count = 0
+    for name, part in module.named_modules():
+        if isinstance(part, torch.nn.TransformerEncoderLayer) and name in inside:
+            part.activation_relu_or_gelu = 0
+            count += 1
+    for part in module.modules():
+        if count and isinstance(part, torch.nn.TransformerEncoder):
+            part.use_nested_tensor = False
+    return count
 
 
 PLUGIN = TorchDynamicInt8
