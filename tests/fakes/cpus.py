@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine.explain_recipes import INT8_FLAGS
+from harness.engine.reasons.passes import INT8_FLAGS
 
 
 def _flags() -> set[str]:

@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from harness.core.artifact import Dataset
 from harness.core.errors import BadInput, CannotMeasure
 
 pytest.importorskip("torch")
@@ -120,3 +121,13 @@ def test_a_name_that_is_not_there_is_refused_with_the_nearest_right_one(workshop
     with pytest.raises(BadInput, match=f"'{wrong}', which is not in this graph") as raised:
         workshop.apply("onnx_float16", graphs["encoder"], onnx_kinds.data_of("encoder"), **{option: (wrong,)})
     assert f"did you mean '{right}'?" in str(raised.value)
+
+
+def test_a_graph_with_a_loop_that_cannot_be_converted_is_refused_by_the_loop_s_name(workshop):
+    generator = np.random.default_rng(6)
+    dense = generator.standard_normal((8, 8), dtype=np.float32)
+    data = Dataset({"dense": dense, "items": generator.integers(0, 50, (8, 4))}, None)
+    module = workshop.source("factory", data, target="bag_nets.py:bags")  # torch exports its EmbeddingBag as a loop
+    graph = workshop.apply("export_onnx", module, data)
+    with pytest.raises(CannotMeasure, match=r"(?s)does not reach into loops and branches, and this graph has Loop '.*Embedding, or leave"):
+        workshop.apply("onnx_float16", graph, data)

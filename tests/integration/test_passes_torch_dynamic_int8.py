@@ -100,3 +100,11 @@ def test_an_engine_that_this_torch_does_not_have_is_refused_with_those_that_it_h
     with pytest.raises(CannotMeasure, match="no quantization engine 'qnnpack'") as raised:
         workshop.apply("torch_dynamic_int8", mlp, rows, engine="qnnpack")
     assert "it has x86, onednn" in str(raised.value)
+
+
+def test_an_encoder_of_torch_s_own_layers_takes_int8_weights_without_its_fused_kernel(workshop, series):
+    module = workshop.source("factory", series, target="precision_nets.py:encoder")
+    made = workshop.apply("torch_dynamic_int8", module, series)
+    assert [note for note in made.steps[-1].notes if "fused kernel is off in 2 transformer encoder layers" in note]
+    (expected,), (got,) = (workshop.answers("torch", artifact, series, size=40) for artifact in (module, made))
+    assert 0 < np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
