@@ -10,14 +10,13 @@ import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.core.errors import BadInput, CannotMeasure
 from harness.core.measurement import FailureReason
 from harness.core.units import format_change
 from harness.engine import protocol
 from harness.engine.evaluate import launch_figures
-from harness.engine.profile_arms import profile_arms
 from harness.engine.reasons import less_accurate, not_smaller, slower
 from harness.engine.reasons.passes import changes_answers
 from harness.engine.trade_offs import reference_of
@@ -30,44 +29,41 @@ if TYPE_CHECKING:
     from harness.core.scenario import PluginRef
     from harness.engine.case import Case
     from harness.engine.job import Job
-    from harness.engine.protocol import Reply
+    from harness.engine.protocol import LayersCompared, Request
 
+Answer = TypeVar("Answer")
 METRIC = "latency_p50"
 PAYS = 0.97
 """A recipe that takes more than this share of its reference's time has not paid: what it gained could be the machine's mood."""
 MOST_PROFILED, MOST_INSPECTED = 4, 8
-ONCE = ("baseline", "candidate")
 LEAST_NS = 200_000_000
 """Shares of time need less of it than a comparison does."""
 
 
 @dataclass(slots=True)
 class _Looks:
-    """What was looked at for one case and serves the next: profiles by trial, notes by content, and the workers that look, by scenario:
-    one imports a framework once."""
+    """What was looked at for one case and serves the next: profiles by trial, notes by content, and the workers that look, by scenario and
+    target: each imports a framework once."""
 
     open: ExitStack
     profiles: dict[str, Profile] = field(default_factory=dict)
     profiled: int = 0
     inspected: dict[str, list[str]] = field(default_factory=dict)
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[tuple[str, str], Worker] = field(default_factory=dict)
 
-    def ask(self, job: Job, case: Case, request: protocol.TellContents | protocol.CompareLayers) -> Reply | str:
+    def ask(self, job: Job, case: Case, request: Request, kind: type[Answer]) -> Answer | str:
         """The reply, or in its place why there is none. A worker that has gone is not asked again."""
         assert case.subject is not None
-        procedure, scenario = job.procedure(case), case.trial.scenario
+        key = (case.trial.scenario, case.trial.target.name)
         try:
-            if scenario not in self.workers:
-                seat = Seat("reasons", case.subject.cores, case.subject.threads, job.folder.logs / f"{scenario}-reasons.log")
-                self.workers[scenario] = self.open.enter_context(Worker(seat))
-            worker = self.workers[scenario]
-            if isinstance(request, protocol.TellContents):
-                return worker.ask(request, protocol.ContentsTold, timeout_s=procedure.timeout_s)
-            return worker.ask(request, protocol.LayersCompared, timeout_s=procedure.timeout_s)
+            if key not in self.workers:
+                seat = Seat("reasons", case.subject.cores, case.subject.threads, job.folder.logs / f"{'-'.join(key)}-reasons.log")
+                self.workers[key] = self.open.enter_context(Worker(seat))
+            return self.workers[key].ask(request, kind, timeout_s=job.procedure(case).timeout_s)
         except (BadInput, CannotMeasure) as error:
             if isinstance(error, WorkerFailed) and error.failure.reason is not FailureReason.EXCEPTION:
-                self.workers.pop(scenario, None)
-            return _first_line(error)
+                self.workers.pop(key, None)
+            return _first_line(error, request)
 
 
 def explain_recipes(job: Job, cases: Sequence[Case]) -> None:
@@ -94,7 +90,8 @@ def _why_slower(job: Job, case: Case, reference: Case, looks: _Looks) -> list[st
         return [f"{head}; the reasons were looked for in {looks.profiled} other recipes only"]
     looks.profiled += 1
     job.progress.step(f"{case.id}: profiling it for the reasons why it is not quicker")
-    trouble = _profile(job, case, reference, looks)
+    _profile(job, reference, looks)
+    trouble = _profile(job, case, looks)
     found = slower.reasons(
         slower.Evidence(
             looks.profiles.get(reference.id),
@@ -110,20 +107,22 @@ def _why_slower(job: Job, case: Case, reference: Case, looks: _Looks) -> list[st
     return _sentences(head, "also not quicker", found)
 
 
-def _profile(job: Job, case: Case, reference: Case, looks: _Looks) -> str | None:
-    """Take the profiles that are not there yet; why the recipe has none, where that is so."""
-    assert case.subject is not None and reference.subject is not None
-    arms = {"candidate": case.subject}
-    if reference.id not in looks.profiles:
-        arms["baseline"] = reference.subject
+def _profile(job: Job, case: Case, looks: _Looks) -> str | None:
+    """Take a case's profile where it is not there yet; why it has none, where that is so."""
+    assert case.subject is not None
+    if case.id in looks.profiles:
+        return None
     folder = job.folder.path / "profiles" / f"{case.trial.scenario}-{case.trial.name}"
-    try:
-        found = profile_arms(arms, job.procedure(case), folder, turns=ONCE, least_ns=LEAST_NS)
-    except (BadInput, CannotMeasure) as error:
-        return f"it was not profiled ({_first_line(error)})"
-    names = {"baseline": reference.id, "candidate": case.id}
-    looks.profiles |= {names[arm]: profile for arm, profile in found.items()}
-    return None if case.id in looks.profiles else f"runtime '{case.subject.runtime.name}' has no profiler that would say why"
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(trouble := looks.ask(job, case, protocol.Preload(case.subject), protocol.Done), str):
+        return f"it was not profiled ({trouble})"
+    told = looks.ask(job, case, protocol.TakeProfile(LEAST_NS, (folder / "reasons.json").absolute()), protocol.Profiled)
+    if isinstance(told, str):
+        return f"it was not profiled ({told})"
+    if told.profile is None:
+        return f"runtime '{case.subject.runtime.name}' has no profiler that would say why"
+    looks.profiles[case.id] = told.profile
+    return None
 
 
 def _why_not_smaller_or_less_accurate(job: Job, case: Case, reference: Case, looks: _Looks) -> list[str]:
@@ -151,22 +150,22 @@ def _inspected(job: Job, case: Case, reference: Case, looks: _Looks, *, is_large
     if is_large:
         size, share = case.subject.artifact.size_bytes, case.subject.artifact.size_bytes / reference.subject.artifact.size_bytes
         head = f"not smaller than '{name}' ({100 * share:.0f} % of its bytes)"
-        told = looks.ask(job, case, protocol.TellContents(case.subject.artifact))
-        if isinstance(told, protocol.ContentsTold):
+        told = looks.ask(job, case, protocol.TellContents(case.subject.artifact), protocol.ContentsTold)
+        if not isinstance(told, str):
             found = not_smaller.reasons(told.contents, size, case.trial.recipe.passes)
             notes += _sentences(head, "also not smaller", found or ["nothing that its file stores says why"])
         else:
             notes.append(f"{head}: {told}")
     if fallen is not None:
         steps = _changing_steps(job, case)
-        replies = [looks.ask(job, case, request) for _, request in steps]
+        replies = [looks.ask(job, case, request, protocol.LayersCompared) for _, request in steps]
         notes += _why_less_accurate(job, case, f"answers worse than '{name}' ({fallen})", [ref for ref, _ in steps], replies)
     return notes
 
 
-def _why_less_accurate(job: Job, case: Case, head: str, steps: Sequence[PluginRef], replies: Sequence[Reply | str]) -> list[str]:
+def _why_less_accurate(job: Job, case: Case, head: str, steps: Sequence[PluginRef], replies: Sequence[LayersCompared | str]) -> list[str]:
     passes = case.trial.recipe.passes
-    compared = [(ref, reply.differences) for ref, reply in zip(steps, replies, strict=True) if isinstance(reply, protocol.LayersCompared)]
+    compared = [(ref, reply.differences) for ref, reply in zip(steps, replies, strict=True) if not isinstance(reply, str)]
     if compared:
         step, differences = max(compared, key=lambda one: _worst(one[1]))
         worst = less_accurate.telling(differences)
@@ -209,9 +208,9 @@ def _facts(case: Case) -> SessionFacts | None:
     return case.measurement.runs[0].facts if case.measurement is not None and case.measurement.runs else None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, request: Request) -> str:
     """What an error says, without the stage that it was raised in."""
-    return str(error).splitlines()[0].removeprefix("reasons, layers: ").removeprefix("reasons, contents: ")
+    return str(error).splitlines()[0].removeprefix(f"reasons, {request.kind}: ")
 
 
 def _is_sound(case: Case) -> bool:

@@ -256,7 +256,7 @@ def _carry_out(request: Request, bench: list[Bench]) -> Reply:
         case protocol.BuildStep():
             return _build(request)
         case protocol.Preload():
-            bench.append(Bench(request.subject))
+            bench[:] = [Bench(request.subject)]  # what was on the bench before makes room
             bench[-1].preload()
         case protocol.Open():
             return bench[-1].open()

@@ -214,8 +214,9 @@ def weight_bytes(path: Path) -> Counter[str]:
 
 
 def _spec(interpreter: Interpreter, name: str, index: int) -> TensorSpec:
+    """An integer tensor with a scale is told as the float numbers that it stands for: those are what callers give and get."""
     import numpy as np
 
     (details,) = (value for value in interpreter.get_tensor_details() if value["index"] == index)
     shape = tuple(None if length == -1 else int(length) for length in details["shape_signature"])
-    return TensorSpec(name, np.dtype(details["dtype"]).name, shape)
+    return TensorSpec(name, "float32" if scale_of(interpreter, index).scale else np.dtype(details["dtype"]).name, shape)

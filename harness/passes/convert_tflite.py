@@ -85,6 +85,8 @@ class ConvertTflite(Options):
             notes.append(f"ranges from {min(self.calibration_samples, data.count)} calibration samples")
         wanted = Conversion(self.quantization, self.sparse, self.allow_float, self.inference_input_type, self.inference_output_type)
         (context.folder / tflite.MAIN).write_bytes(graph.converted(wanted, samples, context.folder))
+        if (self.inference_input_type, self.inference_output_type) != ("float32", "float32"):
+            notes.append(f"the model takes {self.inference_input_type} and gives {self.inference_output_type}")
         made = tflite.describe(context.folder, (), graph.outputs)
         every = tflite.operators(tflite.opened(made.path))
         told = [self._operators(every), self._weights(made.path), *notes, self._agreement(graph, made, context.data("evaluation"))]

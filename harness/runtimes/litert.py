@@ -87,7 +87,7 @@ class LitertSession:
             scale, spec = self._scales[self._inputs[name]], self._specs[name]
             held = np.ascontiguousarray(tflite.quantized(values, scale))
             if held.dtype != scale.dtype:
-                raise BadInput(Problem(f"input '{name}' of the model is {scale.dtype}, the data gives {values.dtype}"))
+                raise BadInput(Problem(f"input '{name}' of the model is {spec.dtype}, the data gives {values.dtype}"))
             if len(spec.shape) != values.ndim or any(
                 length not in (None, given) for length, given in zip(spec.shape, values.shape, strict=True)
             ):

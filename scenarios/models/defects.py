@@ -96,22 +96,22 @@ def _defect(rng, kind):
     """What a defect adds, in units of the texture's spread."""
     if kind == "scratch":
         length, angle = rng.uniform(12, 30), rng.uniform(0, 2 * np.pi)  # it ends inside the image
-        return _sign(rng) * rng.uniform(3, 6) * _line(rng, _middle(rng, 20), angle, length)
+        return _sign(rng) * rng.uniform(4, 8) * _line(rng, _middle(rng, 20), angle, length)
     if kind == "dent":
         size, angle = rng.uniform(2.5, 6), rng.uniform(0, 2 * np.pi)
         row, column = _middle(rng, 12)
         down, right = (ROWS - row) / size, (COLUMNS - column) / size
         slope = (down * np.sin(angle) + right * np.cos(angle)) * np.exp(-(down**2 + right**2) / 2)
-        return rng.uniform(2.5, 5) * slope / 0.607  # the largest value of x exp(-x²/2)
+        return rng.uniform(3, 6) * slope / 0.607  # the largest value of x exp(-x²/2)
     if kind == "stain":
-        return -rng.uniform(1.8, 3.6) * _patch(rng, rng.uniform(5, 11))
+        return -rng.uniform(2, 4) * _patch(rng, rng.uniform(5, 11))
     return 0.0
 
 
 def _near_miss(rng, kind):
     """What something that is no defect adds, in the same units."""
     if kind == "seam":
-        return _sign(rng) * rng.uniform(3, 6) * _line(rng, _middle(rng, 16), rng.uniform(0, 2 * np.pi), 4 * SIDE)
+        return _sign(rng) * rng.uniform(4, 8) * _line(rng, _middle(rng, 16), rng.uniform(0, 2 * np.pi), 4 * SIDE)
     if kind == "highlight":
         row, column = _middle(rng, 12)
         size = rng.uniform(2.5, 8)
@@ -120,7 +120,7 @@ def _near_miss(rng, kind):
         specks = np.zeros((SIDE, SIDE))
         for _ in range(rng.integers(2, 8)):
             (row, column), size = _middle(rng, 2), rng.uniform(0.6, 1.4)
-            specks += _sign(rng) * rng.uniform(3, 6) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
+            specks += _sign(rng) * rng.uniform(4, 8) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
         return specks
     return 0.0
 

@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 LONGEST_S = 300
-"""Five recipes import torch, each in three processes."""
+"""Four recipes import their frameworks, each in three processes."""
 SCENARIO = """\
 version: 1
 name: planted
@@ -18,7 +18,6 @@ model: {factory: nets.py:build}
 data: {evaluation: nets.py:samples, calibration: nets.py:samples, task: classification}
 recipes:
   fp32: {runtime: torch}
-  half: {passes: [bfloat16], runtime: torch}
   zeros: {passes: [{prune_magnitude: {amount: 0.95, exclude: [first]}}], runtime: torch}
   table: {passes: [torch_dynamic_int8], runtime: torch}
   int8:

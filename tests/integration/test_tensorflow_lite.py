@@ -118,7 +118,10 @@ def input_scale(artifact):
 def test_integer_inputs_and_outputs_are_quantized_before_the_query_and_turned_back_after(shop, net, int8, testing, training):
     options = {"quantization": "int8", "inference_input_type": "int8", "inference_output_type": "uint8"}
     artifact = shop.apply("convert_tflite", net, testing, calibration=training, **options)
-    assert [spec.dtype for spec in (*artifact.inputs, *artifact.outputs)] == ["int8", "uint8"]
+    interpreter = tflite.opened(artifact.path)
+    held = [tflite.scale_of(interpreter, index).dtype for places in tflite.tensors(interpreter) for index in places.values()]
+    assert held == ["int8", "uint8"] and "the model takes int8 and gives uint8" in artifact.steps[-1].notes
+    assert [spec.dtype for spec in (*artifact.inputs, *artifact.outputs)] == ["float32", "float32"]  # what callers give and get
     assert "QUANTIZE" not in [kind for kind, _, _ in kinds(artifact)][:-1]
     with shop.open("litert", artifact) as session:
         assert "inputs quantized before and outputs dequantized after the query, not in it" in session.facts.details
