@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 METRIC = "latency_p50"
 PAYS = 0.97
 """A recipe that takes more than this share of its reference's time has not paid: what it gained could be the machine's mood."""
-MOST_PROFILED, MOST_INSPECTED = 4, 8
+MOST_PROFILED, MOST_INSPECTED = 6, 8
 LEAST_NS = 200_000_000
 """Shares of time need less of it than a comparison does."""
 

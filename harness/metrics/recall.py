@@ -25,7 +25,7 @@ class Recall(Options):
     needs_reference: ClassVar[bool] = False
 
     def scores(self, predictions: Predictions, reference: Predictions | None) -> NDArray[np.float64] | Absent:
-        """1 for a positive sample that is found, 0 for one that is missed, [P] in the order of the set; negative samples have no part in it.
+        """1 for a positive sample that is found, 0 for one that is missed, [P] in the order of the set; negative samples take no part.
 
         True positives over true positives and false negatives, at the highest output of each sample, so the interval, the number of
         samples told and a comparison of two arms are all of the P positives. Of more than two classes there is one recall for each, and no

@@ -134,6 +134,12 @@ def test_where_nothing_else_is_seen_it_is_the_operator_that_takes_longer_or_thos
     assert told(profile(MatMul=700), "finetune", reference=before) == []  # another framework: nothing is the same operator
 
 
+def test_kernels_that_take_most_of_the_time_and_that_the_reference_does_not_run_are_told_beside_other_reasons():
+    before = profile(Conv=200, MaxPool=20)
+    found = told(profile(ConvInteger=700, Cast=120, MaxPool=20), "quantize_dynamic", reference=before)
+    assert found[1:] == ["83 % of its time are operators that the reference does not run: ConvInteger"]
+
+
 def test_without_a_profile_what_passes_and_machine_say_is_told_all_the_same():
     refs = [PluginRef(name="quantize_static"), PluginRef(name="prune_magnitude")]
     assert len(reasons(Evidence(None, None, refs, ("avx2",)))) == 2

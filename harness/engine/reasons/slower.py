@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST_REASONS = 4
 TELLING_SHARE = 0.08
 """Less than this share of a query's time explains nothing."""
+MOST_OF_IT = 0.6
 LARGE_SHARE = 0.25
 """What a recipe has in common with its reference must take as much of its time to hold it back."""
 CONVERSIONS = {
@@ -61,6 +62,7 @@ NO_INT8_KERNEL = frozenset(
 )
 """Operators that these libraries compute in floating point, whatever is around them."""
 QUANTIZES_INSIDE = ("quantized::linear_dynamic", "quantized::quantized_lstm_cell_dynamic", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+TOLD_OTHERWISE = {*CONVERSIONS, *FLOAT_PRODUCTS, *QUANTIZES_INSIDE}
 _NOT_FUSED = re.compile(r"\d+ of \d+ quantized nodes run in ")
 
 
@@ -83,8 +85,8 @@ class Evidence:
 def reasons(evidence: Evidence) -> list[str]:
     """What the evidence says, what takes the largest share of a query's time first; at most four sentences."""
     profiled = [] if evidence.recipe is None else [*_from_profiles(evidence.reference, evidence.recipe, evidence)]
-    if not profiled and evidence.recipe is not None and evidence.reference is not None:
-        profiled += _from_the_largest_change(evidence.reference, evidence.recipe)
+    if evidence.recipe is not None and evidence.reference is not None:
+        profiled += _from_other_operators(evidence.reference, evidence.recipe, alone=not profiled)
     return [*profiled, *_from_the_machine(evidence)][:MOST_REASONS]
 
 
@@ -153,19 +155,22 @@ def _from_the_machine(evidence: Evidence) -> Iterator[str]:
         yield f"dense kernels do not skip the zeros that '{zeros[0]}' makes: they save bytes where files are compressed, and no time"
 
 
-def _from_the_largest_change(reference: Profile, recipe: Profile) -> Iterator[str]:
-    """Where the time went, of two profiles that have operators in common: in one that takes longer, or in those that are new."""
+def _from_other_operators(reference: Profile, recipe: Profile, *, alone: bool) -> Iterator[str]:
+    """Where the time went, of two profiles that have operators in common: in those that are new, or in one that takes longer.
+
+    Beside other reasons only new ones that take most of the time are told.
+    """
     before = {one.kind for one in reference.operators}
     shares = _shares(recipe)
     if not before.intersection(shares):
         return  # another framework: nothing is the same operator
-    new = {kind: share for kind, share in shares.items() if kind not in before}
-    if (share := sum(new.values())) >= LARGE_SHARE:
+    new = {kind: share for kind, share in shares.items() if kind not in before and kind not in TOLD_OTHERWISE}
+    if (share := sum(new.values())) >= (LARGE_SHARE if alone else MOST_OF_IT):
         named = listed(sorted(new, key=lambda kind: -new[kind]))
         yield f"{100 * share:.0f} % of its time are operators that the reference does not run: {named}"
     added = [one for one in changes(by_kind(reference), by_kind(recipe)) if one.added_ns > 0]
     most = added[0].added_ns / sum(one.added_ns for one in added) if added else 0.0
-    if most >= LARGE_SHARE and added[0].kind not in new:
+    if alone and most >= LARGE_SHARE and added[0].kind not in new:
         yield f"under the profiler {100 * most:.0f} % of what a query takes more is in {added[0].kind}, which both run"
 
 
