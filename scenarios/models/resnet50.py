@@ -1,8 +1,8 @@
 """ResNet-50 (25.6 million parameters) at 224 x 224, with the weights of a checkpoint, or drawn ones where there is none.
 
-Weights come from a folder or a hub id that transformers' ``from_pretrained`` takes (``microsoft/resnet-50``). Without, they are drawn from a
-seed, and the batch norms and the last layer are set by drawn images: activations have the spread of a trained network's, and answers differ
-from image to image. Such a network recognises nothing: there are no labels, so no accuracy; how near a recipe stays to the float
+Weights come from a folder or a hub id that transformers' ``from_pretrained`` takes (``microsoft/resnet-50``). Without, they are drawn from
+a seed, and the batch norms and the last layer are set by drawn images: activations have the spread of a trained network's, and answers
+differ from image to image. Such a network recognises nothing: there are no labels, so no accuracy; how near a recipe stays to the float
 network is told by ``output_cosine`` and ``agreement``.
 """
 

@@ -75,6 +75,12 @@ def test_operators_without_an_int8_kernel_are_named_where_they_hold_the_recipe_b
 def test_weights_alone_in_int8_are_not_held_against_the_float_products_that_they_are_for():
     (one,) = told(profile(aten__mm=900), "torchao_int8_weight_only", reference=profile(aten__mm=900))
     assert one.startswith("'torchao_int8_weight_only' makes weights smaller, and turns them back into float for every product")
+    assert len(told(profile(aten__mm=900), "torchao_int8_weight_only", reference=profile(aten__mm=900), flags=("avx2",))) == 1
+
+
+def test_an_exported_program_in_eager_torch_is_told_that_a_compiler_fuses_its_pairs():
+    found = told(profile(aten__addmm=400, quantized_decomposed__quantize_per_tensor=300), "pt2e_static_int8")
+    assert any("not fused: eager torch runs each as operators of its own" in one for one in found)
 
 
 def test_a_cpu_without_integer_products_is_named_for_int8_only_and_only_where_its_flags_are_known():

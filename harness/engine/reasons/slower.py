@@ -120,6 +120,8 @@ def _not_int8(recipe: Profile, evidence: Evidence) -> Iterator[str]:
     details = evidence.facts.details if evidence.facts is not None else ()
     if detail := next((one for one in details if _NOT_FUSED.match(one)), None):
         yield f"Q/DQ pairs of the graph were not fused: {detail}"
+    if any(kind.startswith("quantized_decomposed::") for kind in shares):
+        yield "Q/DQ pairs were not fused: eager torch runs each as operators of its own, which the runtime torch_compile does not"
     products = [one for one in recipe.operators if one.kind in FLOAT_PRODUCTS]
     share = sum(shares[kind] for kind in {one.kind for one in products})
     if weight_only is not None:
@@ -146,7 +148,8 @@ def _outside(recipe: Profile, batch_size: int) -> Iterator[str]:
 
 def _from_the_machine(evidence: Evidence) -> Iterator[str]:
     """What passes and the CPU's flags say, with or without a profile."""
-    if evidence.is_int8 and lacks_int8(evidence.cpu_flags):
+    multiplies = any(quantizes(ref) and not is_one_of(ref, WEIGHT_ONLY) for ref in evidence.passes)
+    if multiplies and lacks_int8(evidence.cpu_flags):
         yield f"this CPU has no instructions for products of 8-bit integers ({', '.join(INT8_FLAGS[:3])})"
     for dtype in dict.fromkeys(half_precision(ref) for ref in evidence.passes):
         if dtype is not None and lacks_half(dtype, evidence.cpu_flags):
