@@ -157,9 +157,13 @@ def _inspected(job: Job, case: Case, reference: Case, looks: _Looks, *, is_large
         else:
             notes.append(f"{head}: {told}")
     if fallen is not None:
-        steps = _changing_steps(job, case)
+        head = f"answers worse than '{name}' ({fallen})"
+        try:
+            steps = _changing_steps(job, case)
+        except (BadInput, CannotMeasure) as error:
+            return [*notes, f"{head}: the model before its passes cannot be made again: {str(error).splitlines()[0]}"]
         replies = [looks.ask(job, case, request, protocol.LayersCompared) for _, request in steps]
-        notes += _why_less_accurate(job, case, f"answers worse than '{name}' ({fallen})", [ref for ref, _ in steps], replies)
+        notes += _why_less_accurate(job, case, head, [ref for ref, _ in steps], replies)
     return notes
 
 

@@ -18,9 +18,6 @@ SIDE = 224
 CLASSES = 1000
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training images, by channel, where pixels are 0 to 1."""
-BRANCH = 0.25
-"""What the last norm of a residual branch multiplies by. With 1, drawn weights double every rounding error from block to block, as trained
-ones do not: int8 answers then have nothing to do with the float ones (cosine 0.76)."""
 GRAINS = (4, 16, 56, 224)
 """Sides of the random fields that an image is the sum of: coarse ones weigh more, as in photographs."""
 
@@ -36,8 +33,12 @@ class Classifier(nn.Module):
         return self.network(pixel_values=x).logits
 
 
-def build(weights: str | None = None, seed: int = 0):
-    """The checkpoint ``weights`` (a folder or a hub id), else drawn weights."""
+def build(weights: str | None = None, seed: int = 0, branch: float = 0.25):
+    """The checkpoint ``weights`` (a folder or a hub id), else drawn weights.
+
+    ``branch`` is what the last norm of each residual branch multiplies by, where weights are drawn. With 1 they double every rounding error
+    from block to block, as trained ones do not, and int8 answers have little to do with the float ones.
+    """
     if weights is not None:
         folder = Path(weights).expanduser()
         if weights.startswith(("/", ".", "~")) and not folder.is_dir():
@@ -50,7 +51,7 @@ def build(weights: str | None = None, seed: int = 0):
     model = Classifier(ResNetForImageClassification(ResNetConfig(num_labels=CLASSES)))
     for name, parameter in model.named_parameters():
         if name.endswith("layer.2.normalization.weight"):
-            nn.init.constant_(parameter, BRANCH)
+            nn.init.constant_(parameter, branch)
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
     images = torch.from_numpy(draw_images(32, seed=[seed, 0]))
     with torch.no_grad():
