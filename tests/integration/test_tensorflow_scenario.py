@@ -76,7 +76,7 @@ def test_recipes_trade_what_they_are_for(trials):
     assert size["pruned"] < 0.6 * size["tflite"]
     accuracy = {name: value(trial, "accuracy") for name, trial in trials.items()}
     assert accuracy["keras"] == accuracy["tflite"] > 0.97
-    assert min(accuracy.values()) > accuracy["keras"] - 0.01
+    assert min(accuracy.values()) > accuracy["keras"] - 0.02
     assert value(trials["tflite"], "latency_p50") < value(trials["keras"], "latency_p50")
 
 
