@@ -125,10 +125,10 @@ def leaves_a_mark(x):
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_code_in_a_saved_file_is_not_run(workshop, rows, monkeypatch, name):
+    monkeypatch.chdir(workshop.root)
     layers = tf.keras.layers
     model = tf.keras.Sequential([layers.Input((32,)), layers.Lambda(leaves_a_mark, name="trap"), layers.Dense(4)])
     save(model, workshop.root / name)
-    monkeypatch.chdir(workshop.root)
     Path("mark").unlink(missing_ok=True)  # the trap was called when the model was made
     told = refused(workshop.source, "keras", rows, target=name)
     assert f"layer 'trap' of {name} is a Lambda, whose code lies in the file: it is not run" in told
