@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install gate test test-all check reference verdict-benchmark bisect-benchmark clean
+.PHONY: install gate test test-all test-tensorflow check reference verdict-benchmark bisect-benchmark clean
 
 install: $(STAMP)
 
@@ -21,6 +21,17 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest
+
+# TensorFlow's tests have an environment of their own: 2.5 GB that nothing else needs.
+TENSORFLOW := .venv-tensorflow
+
+test-tensorflow: $(TENSORFLOW)/.installed
+	$(TENSORFLOW)/bin/python -m pytest tests/integration/test_tensorflow_*.py
+
+$(TENSORFLOW)/.installed: pyproject.toml constraints.txt
+	test -x $(TENSORFLOW)/bin/python || $(PYTHON) -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorflow]' hypothesis pytest pytest-benchmark scikit-learn
+	touch $@
 
 check: install
 	$(BIN)/ruff check .
@@ -41,4 +52,4 @@ bisect-benchmark: install
 	$(BIN)/python -m tests.benchmarks.bisect
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-tensorflow build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -39,7 +39,10 @@ FLOORS = {
     "__main__": 5,
 }
 HEAVY = {
+    "ai_edge_litert",
     "altair",
+    "h5py",
+    "keras",
     "locust",
     "mlflow",
     "onnx",
@@ -48,7 +51,9 @@ HEAVY = {
     "ray",
     "sklearn",
     "tensorflow",
+    "tensorflow_model_optimization",
     "tensorrt",
+    "tf_keras",
     "torch",
     "transformers",
     "vl_convert",

@@ -66,7 +66,7 @@ def _source(scenario: Scenario, folder: Path, bounds: Bounds, problems: list[Pro
         problems.append(wrong[0])
         return source
     target = getattr(source, "target", None)
-    if ref.name == "factory" and isinstance(target, str):
+    if isinstance(target, str) and (ref.name == "factory" or ".py:" in target):
         problems += _factory(target, folder, bounds, key)
         return source
     try:
