@@ -16,11 +16,12 @@ $(STAMP): pyproject.toml constraints.txt
 gate: install
 	$(BIN)/harness gate scenarios --new-baselines accept
 
+# A test file is run by one of two processes, so that what its tests share is made once.
 test: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-all: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # TensorFlow's tests have an environment of their own: 2.5 GB that nothing else needs.
 TENSORFLOW := .venv-tensorflow

@@ -33,7 +33,7 @@ Commands:
   doctor    Say whether this machine is fit to measure on.
   export    Write a saved run as one file, or for another tool.
   gate      Measure what changed, compare with the baselines, decide.
-  history   Show how each metric went over the sessions.
+  history   Show how each metric and promise went over the sessions.
   import    Take over a run that 'harness export run' wrote.
   init      Write a first scenario and a CI workflow into your repository.
   list      Show the plugins of a family, with their help.

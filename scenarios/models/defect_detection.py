@@ -1,4 +1,4 @@
-"""EfficientNet, narrower and shallower than B0, trained from scratch to tell defective surfaces from sound ones.
+"""An EfficientNet of five stages, trained from scratch to tell defective surfaces from sound ones.
 
 Training is part of ``build``: the harness runs it once and keeps the trained model in its cache.
 """
@@ -8,12 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import EfficientNetConfig, EfficientNetForImageClassification
-
-DEPTH_DIVISOR = 8
+from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
 
 class Detector(nn.Module):
-    """The network as a deployment calls it: images [N, 1, 64, 64] in, logits of sound and defective [N, 2] out."""
+    """The network as a deployment calls it: images [N, 1, 64, 64] in, logits of sound and defective [N, 2] out.
+
+    At width 0.5 its stages are as wide as the first five of B0, its stem and its head half as wide; the other two are left out, as an image
+    of 64 pixels is 4 wide by then.
+    """
 
     def __init__(self, width: float, depth: float, activation: str):
         super().__init__()
@@ -23,16 +26,21 @@ class Detector(nn.Module):
             num_labels=2,
             width_coefficient=width,
             depth_coefficient=depth,
-            depth_divisor=DEPTH_DIVISOR,
-            hidden_dim=_rounded(1280 * width),
+            in_channels=(32, 32, 48, 80, 160),
+            out_channels=(32, 48, 80, 160, 224),
+            kernel_sizes=(3, 3, 5, 3, 5),
+            strides=(1, 2, 2, 2, 1),
+            expand_ratios=(1, 4, 4, 4, 4),
+            num_block_repeats=(1, 1, 2, 2, 2),
             hidden_act=activation,
             batch_norm_momentum=0.1,  # torch's share of the new batch; 0.99 is TensorFlow's share of the old ones
             dropout_rate=0.0,
             drop_connect_rate=0.0,
         )
+        config.hidden_dim = round_filters(config, 1_280)
         self.network = EfficientNetForImageClassification(config)
         self.network.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # the same mean; theirs pools with a kernel larger than the map
-        for layer in self.network.modules():  # theirs is made for weights that are loaded: it starts norms at 0.02, and nothing is learnt
+        for layer in self.network.modules():  # theirs is for weights that are loaded: norms start near zero, and nothing is learnt
             if isinstance(layer, nn.BatchNorm2d):
                 nn.init.ones_(layer.weight)
             elif isinstance(layer, nn.Conv2d):
@@ -42,7 +50,7 @@ class Detector(nn.Module):
         return self.network(pixel_values=x).logits
 
 
-def build(width: float = 0.5, depth: float = 0.5, activation: str = "relu", images: int = 8_000, epochs: int = 8, seed: int = 0):
+def build(width: float = 0.5, depth: float = 1.0, activation: str = "relu", images: int = 8_000, epochs: int = 8, seed: int = 0):
     """Train and return the network in eval mode."""
     from defects import train_set  # here, so that a launch of the model alone does not import scipy
 
@@ -67,7 +75,7 @@ def build(width: float = 0.5, depth: float = 0.5, activation: str = "relu", imag
     return model.eval().to(memory_format=torch.contiguous_format)
 
 
-def student(width: float = 0.25, depth: float = 0.3, activation: str = "relu"):
+def student(width: float = 0.25, depth: float = 0.5, activation: str = "relu"):
     """A network of fewer and narrower layers, not trained."""
     return Detector(width, depth, activation)
 
@@ -77,9 +85,3 @@ def _turned(images, generator):
     quarter, mirrored = torch.randint(0, 4, (1,), generator=generator).item(), torch.randint(0, 2, (1,), generator=generator).item()
     turned = torch.rot90(images, quarter, dims=(2, 3))
     return turned.flip(3) if mirrored else turned
-
-
-def _rounded(channels: float) -> int:
-    """The number of channels as the network rounds it: to the nearest multiple of the divisor, never more than a tenth down."""
-    near = max(DEPTH_DIVISOR, int(channels + DEPTH_DIVISOR / 2) // DEPTH_DIVISOR * DEPTH_DIVISOR)
-    return near + DEPTH_DIVISOR if near < 0.9 * channels else near

@@ -49,7 +49,7 @@ MODELS = {
 }
 NEEDS_ATTENTION = ("fuse_transformer", "prune_heads")
 ELSEWHERE = {name: chain.elsewhere for name, chain in ALONE.items() if chain.elsewhere}
-NAMES_OF_LAYERS = ("exclude", "exclude_patterns", "exclude_types")
+NAMES_OF_LAYERS = ("exclude", "exclude_patterns", "exclude_types", "exclude_operators")
 """Options that name what only the scenario's own model has."""
 
 
