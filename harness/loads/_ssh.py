@@ -49,7 +49,7 @@ def _an_interpreter(path: str) -> str:
 
 def an_address(host: str) -> str:
     """Where a server may listen so that others reach it: one address or name of this machine, of no special meaning. Raises ValueError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", host) or host == "0.0.0.0":
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", host) or set(host) <= set("0."):
         raise ValueError(f"'{host}' is not one address of this machine: write the IPv4 address or the name by which generators reach it")
     return host
 

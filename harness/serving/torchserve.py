@@ -106,9 +106,7 @@ class TorchServe(Options):
         if artifact.format not in self.accepts:
             raise CannotMeasure(f"TorchServe is given {' or '.join(self.accepts)} here; this artifact is {artifact.format}")
         if deployment.host not in LOOPBACK:
-            told = (
-                f"TorchServe would take orders from all who reach {deployment.host}: its management has no password and loads any model"
-            )
+            told = f"TorchServe would take orders from all who reach {deployment.host}: its management has no password and loads any model"
             raise CannotMeasure(told, hint="serve it on 127.0.0.1, with a proxy before /v2 where others are to reach it")
         if deployment.device != "cpu":
             raise CannotMeasure(f"TorchServe is started for a CPU only, and '{deployment.device}' was asked for")

@@ -106,9 +106,10 @@ def test_every_metric_of_samples_has_scores_or_a_reason(runs):
         "auc",
         "output_cosine",
         "output_max_difference",
+        "recall",
     }
     beside = sample_scores(predictions, predictions)
-    assert {name for name, scores in beside.items() if isinstance(scores, Absent)} == {"accuracy_top5", "auc"}
+    assert {name for name, scores in beside.items() if isinstance(scores, Absent)} == {"accuracy_top5", "auc", "recall"}
 
 
 def test_a_share_of_right_answers_has_the_exact_interval_and_other_scores_a_bootstrap():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.imports import forgetting_imports
 
 from harness import plugins
 from harness.core.artifact import Dataset
@@ -17,20 +18,6 @@ from harness.engine.datasets import read_predictions, write_dataset
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when the hub's client is imported: no test waits for a network
 
 PROJECT = Path(__file__).parent / "project"
-
-
-@contextlib.contextmanager
-def forgetting_imports(below):
-    """Forget what is imported from ``below``: a build normally has a process of its own."""
-    path, known = list(sys.path), set(sys.modules)
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        for name in set(sys.modules) - known:
-            file = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", [])), "")
-            if file and Path(file).is_relative_to(below):
-                del sys.modules[name]
 
 
 class Workshop:

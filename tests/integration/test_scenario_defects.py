@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.imports import forgetting_imports
 
 from harness.formats.user_code import call_factory, import_file
 
@@ -14,8 +15,6 @@ SHOWN = {"seam": "cast", "highlight": "cast", "dust": "turned", "flaw": "woven"}
 
 @pytest.fixture(scope="module")
 def defects():
-    from conftest import forgetting_imports
-
     with forgetting_imports(MODELS):
         yield import_file(MODELS / "defects.py", ROOT)
 
@@ -40,11 +39,11 @@ def test_an_image_is_the_same_however_many_are_drawn_and_another_under_another_s
 @pytest.mark.slow
 def test_the_sets_are_as_large_as_promised_balanced_and_apart(defects):
     (training, labels), (test, test_labels) = defects.train_set(), defects.test_set()
-    assert (training.shape, test.shape) == ((8_000, 1, 64, 64), (4_000, 1, 64, 64))
+    assert (training.shape, test.shape) == ((12_000, 1, 64, 64), (4_000, 1, 64, 64))
     for images, truth in ((training, labels), (test, test_labels)):
         assert images.dtype == np.float32 and np.abs(images).max() <= 2
         assert np.bincount(truth).tolist() == [len(images) / 2] * 2
-    assert len({image.tobytes() for image in (*training, *test)}) == 12_000
+    assert len({image.tobytes() for image in (*training, *test)}) == 16_000
     assert np.array_equal(defects.calibration_set()[0], training[:512])
 
 
@@ -90,7 +89,6 @@ def test_nor_do_all_of_them_together(drawn):
 @pytest.mark.slow
 def test_a_short_training_learns_what_they_cannot_tell(defects):
     import torch
-    from conftest import forgetting_imports
 
     torch.set_num_threads(1)
     with forgetting_imports(MODELS):
