@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.core.comparison import SlaFinding, SlaState
 from harness.core.result import TrialState
-from harness.core.units import format_value
+from harness.core.units import Unit, format_points, format_value
 from harness.stats import binomial, independent
 
 if TYPE_CHECKING:
@@ -187,9 +187,9 @@ def _distance_clause(clause: SlaClause, trial: TrialRecord, estimate: Estimate, 
     best = of_low - high if clause.relation == "below" else low - of_high
     state = _state(clause, best, worst, clause.limit)
     told = f"{_show(estimate.value, estimate)} against {_show(of.value, of)} of '{clause.of}'"
-    told += (
-        f", {_show(abs(distance), estimate)} {'below' if (distance > 0) == (clause.relation == 'below') else 'above'}" if distance else ""
-    )
+    if distance:
+        size = format_points(abs(distance)).lstrip("+") if estimate.unit is Unit.FRACTION else _show(abs(distance), estimate)
+        told += f", {size} {'below' if (distance > 0) == (clause.relation == 'below') else 'above'}"
     return _finding(clause, trial, state, told, estimate, worst if clause.bound == "at most" else best)
 
 

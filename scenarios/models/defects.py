@@ -64,8 +64,8 @@ def part(rng, surface, defect, near_miss):
     spread = rng.uniform(0.03, 0.09)
     if near_miss == "flaw":
         texture = texture * (1 + rng.choice([-0.6, 0.8]) * _patch(rng, rng.uniform(6, 12)))
-    angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.2)
-    light = rng.uniform(0.4, 0.6) + slope * ((ROWS / SIDE - 0.5) * np.sin(angle) + (COLUMNS / SIDE - 0.5) * np.cos(angle))
+    angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
+    light = rng.uniform(0.35, 0.65) + slope * ((ROWS / SIDE - 0.5) * np.sin(angle) + (COLUMNS / SIDE - 0.5) * np.cos(angle))
     image = light + spread * texture
     image += spread * _near_miss(rng, near_miss) + spread * _defect(rng, defect)
     image += rng.normal(0, rng.uniform(0.005, 0.02), image.shape)
@@ -104,7 +104,7 @@ def _defect(rng, kind):
         slope = (down * np.sin(angle) + right * np.cos(angle)) * np.exp(-(down**2 + right**2) / 2)
         return rng.uniform(4, 8) * slope / 0.607  # the largest value of x exp(-x²/2)
     if kind == "stain":
-        return -rng.uniform(3, 6) * _patch(rng, rng.uniform(5, 11))
+        return -rng.uniform(2.5, 4.5) * _patch(rng, rng.uniform(5, 11))
     return 0.0
 
 

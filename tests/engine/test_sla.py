@@ -283,8 +283,8 @@ def test_every_distance_of_a_whole_point_may_be_used_up():
 
 def test_a_distance_is_told_with_both_values_and_its_side():
     below, above = (one("at most 1 point below fp32", two("accuracy", ours, 0.98), key="int8.accuracy") for ours in (0.9611, 0.985))
-    assert below.reason == "96.11 % against 98.00 % of 'fp32', 1.89 % below"
-    assert above.reason == "98.50 % against 98.00 % of 'fp32', 0.50 % above"
+    assert below.reason == "96.11 % against 98.00 % of 'fp32', 1.89 points below"
+    assert above.reason == "98.50 % against 98.00 % of 'fp32', 0.50 points above"
     assert one("at most 1 point below fp32", two("accuracy", 0.98, 0.98), key="int8.accuracy").reason == "98.00 % against 98.00 % of 'fp32'"
 
 

@@ -73,7 +73,7 @@ def test_no_threshold_on_brightness_contrast_or_roughness_tells_a_defect(drawn):
     for values in features(drawn.images).T:
         above = drawn.labels[np.argsort(values)][::-1]
         right = np.cumsum(2 * above - 1) + (above == 0).sum()  # the k highest are called defective, for every k
-        assert max(right.max(), (len(above) - right).max()) / len(above) < 0.66
+        assert max(right.max(), (len(above) - right).max()) / len(above) < 0.65
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_nor_do_all_of_them_together(drawn):
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features(drawn.images[:600]), drawn.labels[:600])
-    assert model.score(features(drawn.images[600:]), drawn.labels[600:]) < 0.68
+    assert model.score(features(drawn.images[600:]), drawn.labels[600:]) < 0.65
 
 
 @pytest.mark.slow
