@@ -6,7 +6,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.core.artifact import AppliedStep, Dataset, ModelArtifact
@@ -14,6 +15,7 @@ from harness.core.errors import CannotMeasure
 from harness.core.plugin import BuildContext, DataRole, Options
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 
@@ -54,6 +56,7 @@ class ExportOnnx(Options):
         model = onnx.load(path)
         for leftover in context.folder.glob("*.data"):
             leftover.unlink()
+        _put_first(model, _before_principal(module, data))
         onnx_model.forget_places(model)
         onnx_model.save(model, context.folder, artifact.steps)
         worst = _largest_difference(module, str(path), data)
@@ -85,6 +88,29 @@ def _export(module: torch.nn.Module, data: Dataset, path: str, opset: int | None
         except Exception as error:  # the exporter wraps whatever the model's code and torch.export raise
             reason = str(error.__cause__ or error).strip().splitlines()
             raise CannotMeasure(f"torch.onnx.export cannot export this module: {reason[0] if reason else type(error).__name__}") from error
+
+
+def _before_principal(module: torch.nn.Module, data: Dataset) -> int:
+    """How many tensors the module returns before its principal output: the graph has them in the module's order."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    from harness.formats import torch_module
+
+    with torch.inference_mode():
+        returned = torch_module.invoke(module, {name: torch.from_numpy(values[:2].copy()) for name, values in data.inputs.items()})
+    if not isinstance(returned, Mapping):
+        return 0
+    principal = next(iter(torch_module.flatten(returned)))
+    before = tree_leaves([returned[name] for name in takewhile(lambda name: name != principal, returned)])
+    return sum(isinstance(leaf, torch.Tensor) for leaf in before)
+
+
+def _put_first(model: onnx.ModelProto, index: int) -> None:
+    """Make the graph's output at ``index`` its first."""
+    outputs = list(model.graph.output)
+    del model.graph.output[:]
+    model.graph.output.extend([outputs.pop(index), *outputs])
 
 
 def _largest_difference(module: torch.nn.Module, path: str, data: Dataset) -> float:

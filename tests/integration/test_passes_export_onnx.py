@@ -46,6 +46,20 @@ def test_several_inputs_go_by_name(workshop, pairs):
     agree_at_every_batch_size(workshop, module, graph, pairs, 1e-5)
 
 
+def test_the_principal_output_comes_first_wherever_the_module_returns_it(workshop, pairs):
+    module = workshop.source("factory", pairs, target="nets.py:pair")
+    graph = workshop.apply("export_onnx", module, pairs)
+    assert len(graph.outputs) == 2
+    agree_at_every_batch_size(workshop, module, graph, pairs, 1e-5)
+
+
+def test_what_is_nested_before_the_principal_output_is_counted(workshop, pairs):
+    module = workshop.source("factory", pairs, target="nets.py:nested_pair")
+    graph = workshop.apply("export_onnx", module, pairs)
+    assert len(graph.outputs) == 4
+    agree_at_every_batch_size(workshop, module, graph, pairs, 1e-5)
+
+
 def test_equal_modules_give_equal_files_wherever_they_were_built(workshop, rows, onnx_mlp):
     module = workshop.source("factory", rows, target="nets.py:mlp")
     assert workshop.apply("export_onnx", module, rows).sha256 == onnx_mlp.sha256
