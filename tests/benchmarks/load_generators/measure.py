@@ -54,21 +54,27 @@ def by_locust(held: FakeServer, setting: str, seconds: float, **options: object)
 
 
 def by_h2load(held: FakeServer, setting: str, seconds: float, rate: int) -> Seen:
-    """A fixed rate, spread evenly over connections that begin one after the other; each request's time is from its own log."""
+    """What h2load's log says of each request, the lead-in left out."""
+    rows = paced(held.endpoint.url + held.endpoint.infer_path, message(), rate, seconds)
+    return Seen("h2load", setting, quantiles(rows[:, 2] / 1e3), len(rows), int((rows[:, 1] != 200).sum()))
+
+
+def paced(url: str, asked: Message, rate: int, seconds: float) -> np.ndarray:
+    """h2load's log of a fixed rate, spread evenly over connections that begin one after the other, without its lead-in: for each request
+    when it was sent (us), the status, and how long it took (us)."""
     clients = max(1, rate // PER_CLIENT_PER_S)
-    asked = message()
+    at_once = -(-rate // 1000)  # its shortest period is a millisecond
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
         body.write_bytes(asked.body)
         headers = [flag for name, value in asked.headers.items() for flag in ("-H", f"{name}: {value}")]
         total = round(rate * (seconds + LEAD_IN_S))
-        pace = ["-n", str(total), "-c", str(clients), "-r", "1", f"--rate-period={1000 // rate}ms", f"--rps={PER_CLIENT_PER_S}"]
-        url = held.endpoint.url + held.endpoint.infer_path
+        begin = ["-r", str(at_once), f"--rate-period={round(1000 * at_once / rate)}ms"]
+        pace = ["-n", str(total), "-c", str(clients), *begin, f"--rps={PER_CLIENT_PER_S}"]
         command = [*first(), "h2load", "--h1", "-t", "1", *pace, "-d", str(body), *headers, f"--log-file={log}", url]
         subprocess.run(command, check=True, capture_output=True)
         rows = np.loadtxt(log)
-    counted = rows[rows[:, 0] >= rows[:, 0].min() + LEAD_IN_S * 1e6]
-    return Seen("h2load", setting, quantiles(counted[:, 2] / 1e3), len(counted), int((counted[:, 1] != 200).sum()))
+    return rows[rows[:, 0] >= rows[:, 0].min() + LEAD_IN_S * 1e6]
 
 
 LUA = """
