@@ -7,8 +7,8 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def forgetting_imports(below):
-    """Forget what is imported from ``below``: a build normally has a process of its own."""
-    path, known = list(sys.path), set(sys.modules)
+    """Forget what is imported from ``below``, and who found it there: a build normally has a process of its own."""
+    path, known, finders = list(sys.path), set(sys.modules), list(sys.meta_path)
     try:
         yield
     finally:
@@ -17,3 +17,5 @@ def forgetting_imports(below):
             file = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", [])), "")
             if file and Path(file).is_relative_to(below):
                 del sys.modules[name]
+        of_below = [finder for finder in sys.meta_path if Path(getattr(finder, "folder", "")).is_relative_to(below)]
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders or finder not in of_below]

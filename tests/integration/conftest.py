@@ -26,6 +26,7 @@ class Workshop:
     def __init__(self, root, folder):
         self.root = root
         self.folder = folder
+        self.everything = folder.parents[1]  # what other tests have built is there too, and is opened by this one
         self.numbers = itertools.count(1)
 
     def context(self, data, *, args=(), seed=0, calibration=None):
@@ -37,19 +38,19 @@ class Workshop:
         return BuildContext(folder, self.root, self.root, dict(args), roles.__getitem__, seed, "cpu")
 
     def build(self, plugin, data, options, *, args=(), seed=0):
-        with forgetting_imports(self.folder.parent):
+        with forgetting_imports(self.everything):
             return plugins.load("sources", plugin)(**options).load(self.context(data, args=args, seed=seed))
 
     def source(self, plugin, data, *, args=(), seed=0, **options):
         return self.build(plugin, data, options, args=args, seed=seed)
 
     def apply(self, plugin, artifact, data, *, calibration=None, **options):
-        with forgetting_imports(self.folder.parent):
+        with forgetting_imports(self.everything):
             return plugins.load("passes", plugin)(**options).apply(artifact, self.context(data, calibration=calibration))
 
     @contextlib.contextmanager
     def open(self, runtime, artifact, *, threads=1, **options):
-        with forgetting_imports(self.folder.parent):
+        with forgetting_imports(self.everything):
             opened = plugins.load("runtimes", runtime)(**options)
             opened.preload(artifact)
             with opened.open(artifact, Device("cpu", threads)) as session:
@@ -95,8 +96,8 @@ def shop(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _no_import_outlives_its_test(tmp_path):
-    with forgetting_imports(tmp_path):
+def _no_import_outlives_its_test(tmp_path_factory):
+    with forgetting_imports(tmp_path_factory.getbasetemp()):  # what tests share is elsewhere below it than what is theirs alone
         yield
 
 
