@@ -119,9 +119,18 @@ def _quantile_clause(clause: SlaClause, trial: TrialRecord, q: float, measured: 
         return _finding(clause, trial, SlaState.KEPT, told, estimate, high)
     if broken:
         return _finding(clause, trial, SlaState.BROKEN, told, estimate, low)
-    needed = math.ceil(binomial.queries_needed(q, math.ceil(effective_over), confidence) * effect)
-    more = f"about {max(1, needed - queries):,} more queries would tell" if needed > queries else "more launches would tell"
-    return _finding(clause, trial, SlaState.UNPROVEN, f"{told}; {more}", estimate, high)
+    return _finding(clause, trial, SlaState.UNPROVEN, f"{told}; {_what_would_tell(q, over, queries, effect, confidence)}", estimate, high)
+
+
+def _what_would_tell(q: float, over: int, queries: int, effect: float, confidence: float) -> str:
+    """How many queries more decide a clause if as many of them are over its limit as of those so far."""
+    needed = binomial.queries_to_tell(q, over / effect, queries / effect, confidence)
+    if needed is None:
+        return "so near to the limit that more queries would not tell"
+    more = math.ceil(needed * effect) - queries
+    if more <= 0:
+        return "more launches would tell"
+    return f"about {more:,} more queries would tell{', if the share stays as it is' if over else ''}"
 
 
 def _design_effect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,24 @@ def queries_needed(q: float, over: int, confidence: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if upper_bound(over, middle, confidence) <= 1 - q else (middle + 1, high)
     return low
+
+
+def queries_to_tell(q: float, over: float, queries: float, confidence: float, most: int = 10**8) -> int | None:
+    """The fewest queries that show on which side of 1 - q the share lies, if it stays what ``over`` of ``queries`` make it.
+
+    p99 at 95 %: 299 where none is over, 521 where 1 of 400 is. None where it would take more than ``most``: the share is at the limit.
+    """
+
+    def told(count: int) -> bool:
+        beyond = over / queries * count
+        return upper_bound(beyond, count, confidence) <= 1 - q or lower_bound(beyond, count, confidence) > 1 - q
+
+    high = max(1, int(queries))
+    while not told(high):
+        high *= 2
+        if high > most:
+            return None
+    return bisect_left(range(high), True, lo=high // 2, key=told)
 
 
 def design_effect(launches: Sequence[tuple[int, int]]) -> float:

@@ -11,7 +11,7 @@ from harness.core.result import TrialRecord, TrialState
 from harness.core.scenario import HardwareTarget, Scenario, ScenarioFile
 from harness.engine.evaluate import metric_of
 from harness.engine.sla import LaunchFigures, check_sla
-from harness.stats.binomial import design_effect, queries_needed, upper_bound
+from harness.stats.binomial import design_effect, queries_to_tell, upper_bound
 
 KEPT, BROKEN, UNPROVEN, UNMEASURED = SlaState.KEPT, SlaState.BROKEN, SlaState.UNPROVEN, SlaState.UNMEASURED
 MS = 1_000_000
@@ -106,13 +106,19 @@ def test_what_is_unproven_says_how_many_queries_are_missing():
     )
     one_over = quantile([(1, 400)]).reason
     assert "1 of 400 queries over 5.00 ms (0.25 %;" in one_over
-    assert "about 73 more queries would tell" in one_over
+    assert one_over.endswith("about 121 more queries would tell, if the share stays as it is")
+
+
+def test_what_is_missing_tells_which_side_the_share_lies_on_not_only_that_it_is_kept():
+    assert "about 16,642 more queries would tell" in quantile([(7, 620)]).reason
+    assert quantile([(27 * 7, 27 * 620)]).state is UNPROVEN and quantile([(28 * 7, 28 * 620)]).state is BROKEN
+    assert quantile([(4, 400)]).reason.endswith("so near to the limit that more queries would not tell")
 
 
 def test_what_is_missing_counts_the_design_effect():
-    """5 of 2,000 are over, all in one launch: by Kish's formula as good as one of 399, and 473 such are needed."""
+    """5 of 2,000 are over, all in one launch: by Kish's formula as good as one of 399."""
     effect = design_effect(CLUSTERED)
-    needed = math.ceil(queries_needed(0.99, 1, 0.95) * effect)
+    needed = math.ceil(queries_to_tell(0.99, 5 / effect, 2_000 / effect, 0.95) * effect)
     assert math.ceil(5 / effect) == 1 < effect
     assert f"design effect {effect:.1f}; about {needed - 2_000:,} more queries would tell" in quantile(CLUSTERED).reason
 

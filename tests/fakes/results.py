@@ -450,7 +450,7 @@ def result(**changes) -> RunResult:
             0.02,
             6e6,
             SlaState.UNPROVEN,
-            "7 of 620 queries over 6.00 ms (1.13 %; at most 1 % may be); about 840 more queries would tell",
+            "7 of 620 queries over 6.00 ms (1.13 %; at most 1 % may be); about 16,642 more queries would tell, if the share stays as it is",
             24,
         ),
         SlaFinding(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.stats.binomial import design_effect, lower_bound, near_limit, queries_needed, share_interval, upper_bound
+from harness.stats.binomial import design_effect, lower_bound, near_limit, queries_needed, queries_to_tell, share_interval, upper_bound
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=60)
 COUNTS = st.integers(1, 400).flatmap(lambda queries: st.tuples(st.integers(0, queries), st.just(queries)))
@@ -35,6 +35,26 @@ def test_with_one_query_fewer_nothing_would_be_shown(q, over, confidence):
     queries = queries_needed(q, over, confidence)
     assert upper_bound(over, queries, confidence) <= 1 - q
     assert queries == over + 1 or upper_bound(over, queries - 1, confidence) > 1 - q
+
+
+@pytest.mark.parametrize(("over", "queries", "needed"), [(0, 100, 299), (1, 400, 521), (8, 400, 401), (7, 620, 17_262), (4, 400, None)])
+def test_the_queries_that_would_tell_are_counted_at_the_share_seen_so_far(over, queries, needed):
+    assert queries_to_tell(0.99, over, queries, 0.95) == needed
+
+
+@STEADY
+@given(st.sampled_from([0.9, 0.95, 0.99]), st.integers(0, 60), st.integers(60, 2_000))
+def test_with_so_many_at_that_share_a_bound_is_clear_and_with_one_fewer_none_is(q, over, queries):
+    needed = queries_to_tell(q, over, queries, 0.95)
+    if needed is None:
+        assert abs(over / queries - (1 - q)) < 1e-3
+        return
+
+    def clear(count):
+        beyond = over / queries * count
+        return upper_bound(beyond, count, 0.95) <= 1 - q or lower_bound(beyond, count, 0.95) > 1 - q
+
+    assert clear(needed) and (needed <= queries or not clear(needed - 1))
 
 
 @pytest.mark.parametrize(("q", "over"), [(0.0, 0), (1.0, 0), (1.5, 0), (0.99, -1)])
