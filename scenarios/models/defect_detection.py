@@ -50,7 +50,7 @@ class Detector(nn.Module):
         return self.network(pixel_values=x).logits
 
 
-def build(width: float = 0.5, depth: float = 1.0, activation: str = "relu", images: int = 8_000, epochs: int = 8, seed: int = 0):
+def build(width: float = 0.5, depth: float = 1.0, activation: str = "relu", images: int = 24_000, epochs: int = 3, seed: int = 0):
     """Train and return the network in eval mode."""
     from defects import train_set  # here, so that a launch of the model alone does not import scipy
 

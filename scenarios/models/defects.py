@@ -41,7 +41,7 @@ def parts(count, seed):
     return Parts(np.stack(images)[:, None], labels, surfaces, defects, near_misses)
 
 
-def train_set(count=8_000):
+def train_set(count=24_000):
     """Images and their labels."""
     drawn = parts(count, 1)
     return drawn.images, drawn.labels
@@ -64,8 +64,8 @@ def part(rng, surface, defect, near_miss):
     spread = rng.uniform(0.03, 0.09)
     if near_miss == "flaw":
         texture = texture * (1 + rng.choice([-0.6, 0.8]) * _patch(rng, rng.uniform(6, 12)))
-    angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.2)
-    light = rng.uniform(0.4, 0.6) + slope * ((ROWS / SIDE - 0.5) * np.sin(angle) + (COLUMNS / SIDE - 0.5) * np.cos(angle))
+    angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
+    light = rng.uniform(0.35, 0.65) + slope * ((ROWS / SIDE - 0.5) * np.sin(angle) + (COLUMNS / SIDE - 0.5) * np.cos(angle))
     image = light + spread * texture
     image += spread * _near_miss(rng, near_miss) + spread * _defect(rng, defect)
     image += rng.normal(0, rng.uniform(0.005, 0.02), image.shape)
@@ -80,7 +80,7 @@ def _texture(rng, surface):
         drawn = gaussian_filter(rng.normal(size=(2 * SIDE, 2 * SIDE)), (0.7, rng.uniform(10, 25)))
         drawn = map_coordinates(drawn, [across + SIDE, along + SIDE], order=1)
     elif surface == "cast":
-        drawn = sum(gaussian_filter(noise, scale) * scale for scale in (0.8, 1.6, rng.uniform(2, 4)))
+        drawn = sum(gaussian_filter(noise, scale) * scale for scale in (0.8, 1.6, rng.uniform(2, 3)))
     elif surface == "woven":
         period = rng.uniform(4, 8)
         bend = 0.6 * gaussian_filter(noise, 6) * 6
@@ -96,31 +96,31 @@ def _defect(rng, kind):
     """What a defect adds, in units of the texture's spread."""
     if kind == "scratch":
         length, angle = rng.uniform(12, 30), rng.uniform(0, 2 * np.pi)  # it ends inside the image
-        return _sign(rng) * rng.uniform(4, 8) * _line(rng, _middle(rng, 20), angle, length)
+        return _sign(rng) * rng.uniform(5, 10) * _line(rng, _middle(rng, 20), angle, length)
     if kind == "dent":
         size, angle = rng.uniform(2.5, 6), rng.uniform(0, 2 * np.pi)
         row, column = _middle(rng, 12)
         down, right = (ROWS - row) / size, (COLUMNS - column) / size
         slope = (down * np.sin(angle) + right * np.cos(angle)) * np.exp(-(down**2 + right**2) / 2)
-        return rng.uniform(3, 6) * slope / 0.607  # the largest value of x exp(-x²/2)
+        return rng.uniform(4, 8) * slope / 0.607  # the largest value of x exp(-x²/2)
     if kind == "stain":
-        return -rng.uniform(2, 4) * _patch(rng, rng.uniform(5, 11))
+        return -rng.uniform(2.5, 4.5) * _patch(rng, rng.uniform(5, 11))
     return 0.0
 
 
 def _near_miss(rng, kind):
     """What something that is no defect adds, in the same units."""
     if kind == "seam":
-        return _sign(rng) * rng.uniform(4, 8) * _line(rng, _middle(rng, 16), rng.uniform(0, 2 * np.pi), 4 * SIDE)
+        return _sign(rng) * rng.uniform(5, 10) * _line(rng, _middle(rng, 16), rng.uniform(0, 2 * np.pi), 4 * SIDE)
     if kind == "highlight":
         row, column = _middle(rng, 12)
         size = rng.uniform(2.5, 8)
-        return rng.uniform(2, 4) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
+        return rng.uniform(3, 6) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
     if kind == "dust":
         specks = np.zeros((SIDE, SIDE))
         for _ in range(rng.integers(2, 8)):
             (row, column), size = _middle(rng, 2), rng.uniform(0.6, 1.4)
-            specks += _sign(rng) * rng.uniform(4, 8) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
+            specks += _sign(rng) * rng.uniform(5, 10) * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / (2 * size**2))
         return specks
     return 0.0
 

@@ -39,11 +39,11 @@ def test_an_image_is_the_same_however_many_are_drawn_and_another_under_another_s
 @pytest.mark.slow
 def test_the_sets_are_as_large_as_promised_balanced_and_apart(defects):
     (training, labels), (test, test_labels) = defects.train_set(), defects.test_set()
-    assert (training.shape, test.shape) == ((8_000, 1, 64, 64), (4_000, 1, 64, 64))
+    assert (training.shape, test.shape) == ((24_000, 1, 64, 64), (4_000, 1, 64, 64))
     for images, truth in ((training, labels), (test, test_labels)):
         assert images.dtype == np.float32 and np.abs(images).max() <= 2
         assert np.bincount(truth).tolist() == [len(images) / 2] * 2
-    assert len({image.tobytes() for image in (*training, *test)}) == 12_000
+    assert len({image.tobytes() for image in (*training, *test)}) == 28_000
     assert np.array_equal(defects.calibration_set()[0], training[:512])
 
 
@@ -73,7 +73,7 @@ def test_no_threshold_on_brightness_contrast_or_roughness_tells_a_defect(drawn):
     for values in features(drawn.images).T:
         above = drawn.labels[np.argsort(values)][::-1]
         right = np.cumsum(2 * above - 1) + (above == 0).sum()  # the k highest are called defective, for every k
-        assert max(right.max(), (len(above) - right).max()) / len(above) < 0.66
+        assert max(right.max(), (len(above) - right).max()) / len(above) < 0.65
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_nor_do_all_of_them_together(drawn):
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features(drawn.images[:600]), drawn.labels[:600])
-    assert model.score(features(drawn.images[600:]), drawn.labels[600:]) < 0.68
+    assert model.score(features(drawn.images[600:]), drawn.labels[600:]) < 0.65
 
 
 @pytest.mark.slow

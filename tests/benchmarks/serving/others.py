@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name in ("triton", "mlserver", "torchserve"):
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"the interpreter that has it; without, {name} is left out")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--connections", type=int, nargs="*", default=[1, 16], help="for wrk; none: no wrk")
     parser.add_argument("--rates", type=float, nargs="+", default=[200, 500, 1000, 2000, 3000, 4000])
     parser.add_argument("--by", choices=sorted(GENERATORS), default="locust")
     parser.add_argument("--limit-ms", type=float, default=10.0)
