@@ -74,7 +74,7 @@ class Api:
 
         def cancel() -> None:
             if not request.gone:
-                request.gone = True
+                request.drop()
                 service.counters.failed["client gone"] += 1
 
         return cancel

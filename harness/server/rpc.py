@@ -95,7 +95,7 @@ class RpcServer:
             outcome = await answered
         except asyncio.CancelledError:
             if not asked.gone:
-                asked.gone = True
+                asked.drop()
                 service.counters.failed["client gone"] += 1
             raise
         if isinstance(outcome, Failure):

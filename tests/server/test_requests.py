@@ -1,6 +1,9 @@
 """Requests as a model's server reads them, and answers as it writes them."""
 
+import gc
 import json
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from harness.kserve import codec
 from harness.kserve.codec import BadMessage, decode_response, encode_request
 from harness.server.answer_cache import ENTRY_BYTES, AnswerCache, digest_of
 from harness.server.answers import Writer
+from harness.server.api import Api
+from harness.server.http import Call
 from harness.server.requests import Answer, Failure, Input, Output, Reader, ServedModel
 from harness.server.service import QUEUE_FULL
 
@@ -175,3 +180,31 @@ def test_the_cache_drops_what_was_unused_for_longest():
     assert (cache.get(b"b"), cache.get(b"a"), cache.get(b"c"), cache.bytes) == (None, told, told, 2 * (ENTRY_BYTES + 4))
     cache.put(b"d", Answer((("float32", (1_000,)),), (memoryview(bytes(4_000)),)))
     assert cache.get(b"d") is None and cache.get(b"a") is told
+
+
+@pytest.fixture
+def no_collector():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("ending", ["answered", "failed", "client gone"])
+def test_what_a_request_held_is_free_when_it_is_over_and_nothing_is_left_to_the_collector(no_collector, ending):
+    counters = SimpleNamespace(failed={"client gone": 0})
+    taken = []
+    settings = SimpleNamespace(deployment=SimpleNamespace(model="m"))
+    api = Api(SimpleNamespace(reader=Reader(ONE), submit=taken.append, counters=counters, settings=settings))
+    message = encode_request({"x": np.ones((1, 2), np.float32)})
+    call = Call(b"POST", b"/v2/models/m/infer", message.body, int(message.headers[codec.HEADER_LENGTH]), True)
+    replies = []
+    cancel = api(call, lambda pieces, close=False: replies.append(pieces))
+    held = weakref.ref(taken[0].chunks[0])
+    if ending == "client gone":
+        cancel()
+    else:
+        taken[0].finish(Answer((("float32", (1, 2)),), (memoryview(bytes(8)),)) if ending == "answered" else QUEUE_FULL)
+    assert len(replies) == (ending != "client gone")
+    taken.clear()
+    del cancel
+    assert held() is None
