@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from harness.core.artifact import ModelArtifact
-from harness.core.errors import CannotMeasure
 from harness.core.plugin import BuildContext, DataRole, Options
-from harness.passes import _losses, _pruning, _samples, _training
+from harness.passes import _pruning, _supervised, _training
 from harness.passes._losses import Loss
 from harness.passes._training import Optimizer, Schedule
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Finetune(Options):
@@ -49,21 +45,8 @@ class Finetune(Options):
     def apply(self, artifact: ModelArtifact, context: BuildContext) -> ModelArtifact:
         """Train and keep the best. Raises CannotMeasure without targets, with a loss that is not finite, or when nothing became better."""
         module = _pruning.open_float("finetune", artifact)
-        data = context.data("training")
-        inputs, targets = _samples.inputs_of(data, artifact, "training"), _samples.targets_of(data)
-        if targets is None:
-            hint = "give targets in its data factory, or use 'distill', which learns from the model's own answers"
-            raise CannotMeasure("data.training has no targets to train on", hint=hint)
-        outputs = _samples.answers(module, _samples.take(inputs, slice(2)), 2)
-        loss = _losses.choose(self.loss, outputs, targets[:2])
-        _losses.check_labels(loss, outputs.shape[-1], targets)
-
-        def objective(answers: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            return _losses.mean(loss, answers, targets[rows].to(answers.device))
-
-        settings = _training.Settings.of(self)
-        notes = _training.train(module, inputs, objective, settings, seed=context.seed, device=context.device)
-        notes = (f"loss: {loss}", *notes, *_training.seen_before(data, context.data("evaluation")))
+        lesson = _supervised.lesson(self.loss, module, artifact, context, "'distill', which learns from the model's own answers")
+        notes = lesson.teach(module, _training.Settings.of(self), context)
         return _pruning.save("finetune", self.model_dump_json(), module, artifact, context, notes)
 
 
