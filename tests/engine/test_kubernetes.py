@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import re
 
@@ -39,6 +40,26 @@ def test_the_official_schema_would_have_found_a_wrong_key(objects):
     spoiled = {**objects["Service"], "spec": {**objects["Service"]["spec"], "port": 80}}
     with pytest.raises(validate.ValidationError):
         validate.validate(spoiled, "1.36", strict=True)
+
+
+def monitor_as_known(monitor):
+    """What the Prometheus operator's own schema knows of a ServiceMonitor. Raises pydantic.ValidationError where it does not fit."""
+    known = pytest.importorskip("cloudcoil.models.prometheus_operator.v1")
+    return known.ServiceMonitor.model_validate(monitor).model_dump(by_alias=True, exclude_unset=True, mode="json")
+
+
+def test_the_service_monitor_fits_the_operators_schema_with_no_key_that_it_does_not_know(objects):
+    assert monitor_as_known(objects["ServiceMonitor"]) == objects["ServiceMonitor"]
+
+
+@pytest.mark.parametrize("interval", ["soon", 15])
+def test_the_operators_schema_would_have_found_a_wrong_interval_and_a_wrong_key(objects, interval):
+    monitor = copy.deepcopy(objects["ServiceMonitor"])
+    monitor["spec"]["endpoint"] = []
+    assert monitor_as_known(monitor) == objects["ServiceMonitor"]
+    monitor["spec"]["endpoints"][0]["interval"] = interval
+    with pytest.raises(ValueError, match="interval"):
+        monitor_as_known(monitor)
 
 
 def test_the_service_monitor_scrapes_the_port_of_the_service_that_it_selects(objects):
