@@ -200,7 +200,16 @@ def _reason(verdict: Verdict, evidence: Evidence, what_would_tell: Callable[[], 
             if plain.high > 0
             else "not worse"
         )
-    return f"between {tell(plain.low)} and {tell(plain.high)} worse: not shown to be within {tolerance}, nor beyond it; {what_would_tell()}"
+    return f"{between(plain, evidence.tolerance, tell)}; {what_would_tell()}"
+
+
+def between(worse: ConfidenceInterval, tolerance: float, tell: Callable[[float], str]) -> str:
+    """Where the change lies when neither a pass nor a red was shown."""
+    told = tell(tolerance).lstrip("+")
+    span = f"between {tell(worse.low)} and {tell(worse.high)} worse"
+    if worse.low > tolerance:
+        return f"{span}: beyond {told} at this level, but not yet at the stricter one that a red takes"
+    return f"{span}: not shown to be within {told}, nor beyond it"
 
 
 def describe_change(comparison: Comparison) -> str:

@@ -147,6 +147,11 @@ def test_fewer_than_two_pairs_are_not_compared(pairs):
             0.05,
             r"between -3\.3 % and \+3\.4 % worse: not shown to be within 2\.0 %, nor beyond it; about \d+ launch pairs .* would tell",
         ),
+        (
+            0.03,
+            0.01,
+            r"between \+2\.3 % and \+3\.7 % worse: beyond 2\.0 % at this level, but not yet at the stricter one that a red takes; .* tell",
+        ),
     ],
 )
 def test_the_reason_says_what_was_shown(change, spread, reason):

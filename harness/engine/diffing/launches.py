@@ -16,7 +16,7 @@ from itertools import groupby
 from harness.core.comparison import Verdict
 from harness.core.estimate import ConfidenceInterval, Direction
 from harness.core.units import Unit, format_change
-from harness.engine.compare import FAMILY_ALPHA, PASS_LEVEL, POWER, TIMER_LOG_RATIO
+from harness.engine.compare import FAMILY_ALPHA, PASS_LEVEL, POWER, TIMER_LOG_RATIO, between
 from harness.engine.diffing.report import Row
 from harness.engine.judge import Evidence, judge, worsening
 
@@ -193,5 +193,4 @@ def _told(shown: Verdict, evidence: Evidence) -> str:
         case Verdict.PASS:
             return "worse, but by less than the smallest absolute change that matters"
         case _:
-            span = f"between {format_change(plain.low)} and {format_change(plain.high)} worse"
-            return f"{span}: not shown to be within {tolerance}, nor beyond it; more launches would tell"
+            return f"{between(plain, evidence.tolerance, format_change)}; more launches would tell"
