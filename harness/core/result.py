@@ -6,7 +6,7 @@ Schema history of the saved result (``SCHEMA``):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -233,3 +233,9 @@ class RunResult:
     def environment_of(self, trial: TrialRecord) -> Environment:
         """The machine that a trial was measured on."""
         return trial.environment or self.environment
+
+
+def not_compared(trials: Iterable[TrialRecord], undecided: Iterable[Comparison]) -> list[TrialRecord]:
+    """The trials that are inconclusive and have no inconclusive comparison: nothing could be held against their timings."""
+    compared = {comparison.trial for comparison in undecided}
+    return [trial for trial in trials if trial.verdict is Verdict.INCONCLUSIVE and trial.id not in compared]

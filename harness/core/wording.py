@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harness.core.comparison import SlaState, Verdict
-from harness.core.result import TrialState
+from harness.core.result import TrialState, not_compared
 from harness.core.units import Unit, format_change, format_points, format_value
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def next_steps(result: RunResult) -> list[str]:
     new = [trial for trial in result.trials if trial.state is TrialState.NEW and trial.verdict is Verdict.INVALID]
     regressed = worst_first(comparison for comparison in deciding if comparison.verdict is Verdict.REGRESSED)
     undecided = [comparison for comparison in deciding if comparison.verdict is Verdict.INCONCLUSIVE]
-    open_ends = {comparison.trial for comparison in undecided}
-    uncompared = [trial for trial in result.trials if trial.verdict is Verdict.INCONCLUSIVE and trial.id not in open_ends]
+    uncompared = not_compared(result.trials, undecided)
     steps = []
     if result.null_control is not None and result.null_control.red:
         steps.append("Run again on a quieter machine: this one called identical code different.")
@@ -165,9 +164,7 @@ def next_steps(result: RunResult) -> list[str]:
             "a pass nor a regression was shown."
         )
     if uncompared:
-        first_of = uncompared[0]
-        why = f": {first_of.reason}" if first_of.reason else ""
-        steps.append(f"The timings of {_trials(len(uncompared))} were not compared, {first_of.id} first{why}.")
+        steps.append(f"The timings of {_trials(len(uncompared))} were not compared, {uncompared[0].id} first: {uncompared[0].reason}.")
     if unproven:
         steps.append(f"Measure longer to prove '{unproven[0].clause}' on {unproven[0].trial}: {unproven[0].reason}")
     if new:

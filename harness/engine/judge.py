@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.core.comparison import Comparison, NullControl, Scale, SlaFinding, SlaState, Verdict
 from harness.core.errors import ExitCode
 from harness.core.estimate import ConfidenceInterval, Direction
-from harness.core.result import TrialRecord, TrialState
+from harness.core.result import TrialRecord, TrialState, not_compared
 
 GRAVITY = (Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE, Verdict.INVALID, Verdict.REGRESSED)
 
@@ -103,7 +103,7 @@ def decide(
     invalid = [trial for trial in trials if trial.verdict is Verdict.INVALID or trial.state is TrialState.FAILED]
     undecided = [comparison for comparison in deciding if comparison.verdict is Verdict.INCONCLUSIVE]
     unproven = [finding for finding in sla if finding.state in (SlaState.UNPROVEN, SlaState.UNMEASURED)]
-    open_trials = {trial.id for trial in trials if trial.verdict is Verdict.INCONCLUSIVE}.difference(item.trial for item in undecided)
+    open_trials = not_compared(trials, undecided)
     verdict = worst(
         [trial.verdict for trial in trials if trial.verdict is not None]
         + [Verdict.REGRESSED for _ in (*regressed, *broken)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,10 @@ class Answer:
         }
 
 
+def _unheard(_: Answer | Failure) -> None:
+    """What is called for a request that nobody waits for."""
+
+
 @dataclass(slots=True)
 class Request:
     """``signature`` tells dtypes and the shapes of samples: equal ones may share a batch. ``chunks`` are the inputs' bytes in the model's
@@ -83,7 +87,7 @@ class Request:
     signature: bytes
     chunks: Sequence[bytes | memoryview]
     wanted: tuple[tuple[int, bool], ...]
-    done: Callable[[Answer | Failure], None] = field(default=lambda _: None)
+    done: Callable[[Answer | Failure], None] = _unheard
     arrived_ns: int = 0
     taken_ns: int = 0
     alone: bool = False
@@ -103,10 +107,6 @@ class Request:
         garbage collector comes by, which takes 0.2 s for what 50,000 requests leave."""
         self.gone = True
         self.done = _unheard
-
-
-def _unheard(_: Answer | Failure) -> None:
-    """What is called for a request that nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,5 +17,4 @@ def forgetting_imports(below):
             file = getattr(sys.modules[name], "__file__", None) or next(iter(getattr(sys.modules[name], "__path__", [])), "")
             if file and Path(file).is_relative_to(below):
                 del sys.modules[name]
-        of_below = [finder for finder in sys.meta_path if Path(getattr(finder, "folder", "")).is_relative_to(below)]
-        sys.meta_path[:] = [finder for finder in sys.meta_path if finder in finders or finder not in of_below]
+        sys.meta_path[:] = [one for one in sys.meta_path if one in finders or not Path(getattr(one, "folder", "")).is_relative_to(below)]

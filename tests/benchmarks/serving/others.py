@@ -140,9 +140,10 @@ def by_locust(arm: Arm, rate: float, *, limit_ms: float, seconds: int, seed: int
 def by_h2load(arm: Arm, rate: float, *, limit_ms: float, seconds: int, seed: int, folder: Path) -> AtRate:
     """Evenly spaced, latency from the send. A connection that still waits for an answer sends later: what was due and not sent in the time
     counts as not answered."""
-    before, began = processor_s(arm.address.pids), time.monotonic()
-    rows = paced(arm.address.url, arm.message, round(rate), seconds)
-    cpu = (processor_s(arm.address.pids) - before) / (time.monotonic() - began)
+    address = arm.address
+    before, began = processor_s(address.pids), time.monotonic()
+    rows = paced(address.url, arm.message, round(rate), seconds)
+    cpu = (processor_s(address.pids) - before) / (time.monotonic() - began)
     due_by = rows[:, 0] < rows[:, 0].min() + seconds * 1e6
     within = due_by & (rows[:, 1] == 200) & (rows[:, 2] <= limit_ms * 1e3)
     p50, p99 = np.quantile(rows[:, 2] / 1e3, (0.5, 0.99))
